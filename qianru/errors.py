@@ -1,0 +1,103 @@
+"""Every error that Qianru raises on purpose.
+
+    QianruError
+    ├── BadInput         ValueError       an argument or a text that cannot be used
+    ├── UnknownName      LookupError      no such model, item, column, document, …: with a "did you mean"
+    ├── MissingExtra     ImportError      an optional dependency is not installed
+    ├── NotFitted        ValueError       a model that must see a corpus first has seen none
+    ├── ShapeMismatch    ValueError       two arrays or an array and an index disagree in size
+    ├── SpecMismatch     ValueError       a model's files disagree with each other or with what was asked
+    ├── BadFile          OSError          a file is not what its name or header says
+    ├── CollectionError  OSError          a stored collection cannot be used as it is
+    │   ├── CollectionBusy                another process is writing to it
+    │   ├── CollectionDamaged             its files are not what was written
+    │   └── ModelMismatch                 it was made with another model
+    └── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+
+
+class QianruError(Exception):
+    """The root: the command line and the server turn these, and only these, into a message for the user."""
+
+
+class BadInput(QianruError, ValueError):
+    """An argument or a text that cannot be used."""
+
+
+class UnknownName(QianruError, LookupError):
+    """No such thing by that name.
+
+    >>> str(UnknownName("metric", "cosin", ["cosine", "dot"]))
+    "There is no metric 'cosin'. Did you mean 'cosine'? Known: cosine, dot."
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = [str(k) for k in known]
+        close = get_close_matches(name, names, n=1, cutoff=0.5)
+        meant = f" Did you mean '{close[0]}'?" if close else ""
+        shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+        super().__init__(f"There is no {what} '{name}'.{meant}" + (f" Known: {shown}." if names else ""))
+
+
+class MissingExtra(QianruError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class NotFitted(QianruError, ValueError):
+    """A model that must see a corpus first has seen none."""
+
+
+class ShapeMismatch(QianruError, ValueError):
+    """Two arrays, or an array and an index, disagree in size."""
+
+
+class SpecMismatch(QianruError, ValueError):
+    """A model's files disagree with each other or with what was asked."""
+
+
+class BadFile(QianruError, OSError):
+    """A file is not what its name or header says, or cannot be read."""
+
+
+class CollectionError(QianruError, OSError):
+    """A stored collection cannot be used as it is."""
+
+
+class CollectionBusy(CollectionError):
+    """Another process is writing to the collection."""
+
+
+class CollectionDamaged(CollectionError):
+    """The files of a collection are not what was written."""
+
+
+class ModelMismatch(CollectionError):
+    """A collection was made with another model."""
+
+
+class StorageFailed(QianruError, OSError):
+    """The disk is full, read-only or broken; the old state is intact."""
+
+
+def require(module: str, extra: str, what: str) -> ModuleType:
+    """The imported module, or a MissingExtra that names the command to type.
+
+    >>> require("no_such_module", "plot", "Drawing a heat map")
+    Traceback (most recent call last):
+        ...
+    qianru.errors.MissingExtra: Drawing a heat map needs no_such_module. Install it with: pip install 'qianru[plot]'
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        name = module.partition(".")[0]
+        if error.name != name:     # the module is there, something that it needs is not
+            raise
+        raise MissingExtra(f"{what} needs {name}. Install it with: pip install 'qianru[{extra}]'") from None

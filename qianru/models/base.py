@@ -1,0 +1,82 @@
+"""The contract of models: texts in, Embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
+from qianru.errors import BadInput
+from qianru.types import Embeddings, Kind, Progress, Role
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a model is and can do: capability is data, not a subclass.
+
+    name: for people, e.g. "bm25" or "m3e-base"
+    family: which code runs it, e.g. "bm25", "word2vec"
+    kinds: what encode can make
+    fingerprint: changes if and only if the vectors may change; stored with every collection
+    dim: of dense vectors;  max_tokens: None if texts of any length are read whole
+    """
+
+    name: str
+    family: str
+    kinds: tuple[Kind, ...]
+    fingerprint: str
+    dim: int | None = None
+    max_tokens: int | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that turns texts into Embeddings."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What this model is and can do."""
+        ...
+
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role = "document",
+        kinds: Sequence[Kind] | None = None,
+        instruction: str | None = None,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """The texts' vectors, row i for text i; a text's vectors do not depend on its neighbours.
+
+        role: queries and documents may be embedded differently
+        kinds: a subset of spec.kinds, None for all
+        Raises BadInput for kinds that the model cannot make, NotFitted before fit.
+        """
+        ...
+
+
+class Fittable(Model, Protocol):
+    """A model that learns from plain texts."""
+
+    def fit(self, texts: Iterable[str], *, progress: Progress | None = None) -> Self:
+        """Learns from the texts, forgetting what it learnt before; returns itself."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the model to a folder that qianru.load reads."""
+        ...
+
+
+def chosen_kinds(spec: ModelSpec, kinds: Sequence[Kind] | None) -> tuple[Kind, ...]:
+    """The kinds to make: those asked for, in the model's order, or all."""
+    if kinds is None:
+        return spec.kinds
+    missing = [kind for kind in kinds if kind not in spec.kinds]
+    if missing or not kinds:
+        raise BadInput(
+            f"{spec.name} makes {' and '.join(spec.kinds)} vectors, not {' and '.join(missing) or 'none'}. "
+            f"Ask for {', '.join(spec.kinds)}, or load a model that makes the others."
+        )
+    return tuple(kind for kind in spec.kinds if kind in kinds)

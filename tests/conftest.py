@@ -1,0 +1,29 @@
+"""What all tests share: the one way to the real data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def data_folder() -> Path | None:
+    """The folder of real data: QIANRU_DATA, else ../shared/data beside the project, else None."""
+    named = os.environ.get("QIANRU_DATA")
+    folder = Path(named) if named else HERE.parent.parent / "shared" / "data"
+    return folder if (folder / "MANIFEST.md").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data; without it a test is skipped, but never in continuous integration."""
+    folder = data_folder()
+    if folder is None:
+        reason = "the real data is not here: set QIANRU_DATA to the folder that holds its MANIFEST.md"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder

@@ -1,0 +1,87 @@
+"""The house rules that a machine can check: floors, light import, no pickle, no network."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qianru
+
+PACKAGE = Path(qianru.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = {
+    "errors": 0,
+    "types": 1,
+    "text": 2,
+    "scores": 2,
+    "runtime": 3,
+    "models": 4,
+    "index": 5,
+    "train": 5,
+    "evaluate": 5,
+    "use": 6,
+    "serve": 6,
+    "cli": 7,
+    "__main__": 8,
+}
+PUBLIC_FACE = "__init__"   # qianru/__init__.py names things of every floor, lazily
+HEAVY = {"torch", "pandas", "pyarrow", "scipy", "sklearn", "gensim", "matplotlib", "qdrant_edge", "rjieba", "tokenizers",
+         "safetensors", "rich", "typer"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, module) for each import of a source file, also those inside functions."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} relative imports hide the floor"
+            module = node.module or ""
+            found += [(node.lineno, f"{module}.{name.name}" if module == "qianru" else module) for name in node.names]
+    return found
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(path) for path in SOURCES} - {PUBLIC_FACE} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down(path: Path) -> None:
+    if room(path) == PUBLIC_FACE:
+        return
+    for line, module in imports(path):
+        if not module.startswith("qianru."):
+            continue
+        other = module.split(".")[1]
+        if other == "__version__" or other == room(path):
+            continue
+        assert FLOORS[other] < FLOORS[room(path)], f"{path.name}:{line} imports {module} from a higher or equal floor"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_pickled(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not {module.split(".")[0] for _, module in imports(path)} & {"pickle", "shelve", "joblib", "dill", "marshal"}
+    assert "allow_pickle=True" not in text
+
+
+def test_importing_qianru_loads_nothing_heavy() -> None:
+    code = "import sys, qianru; print(' '.join(m.split('.')[0] for m in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+def test_public_names_are_what_they_say() -> None:
+    for name in qianru.__all__:
+        assert getattr(qianru, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = qianru.nonsense
