@@ -1,0 +1,46 @@
+"""Scores of embeddings against embeddings, the best of them, and the fusion of rankings."""
+
+from qianru.scores.ranking import RRF_K, Ranked, Scale, fuse_rrf, fuse_weighted, top_k
+from qianru.scores.similarity import (
+    METRICS,
+    PAIR_METRICS,
+    Metric,
+    Vectors,
+    cosine,
+    cosine_pairs,
+    dot,
+    dot_pairs,
+    euclidean,
+    euclidean_pairs,
+    jaccard,
+    jaccard_pairs,
+    maxsim,
+    maxsim_pairs,
+    metric,
+    sparse_dot,
+)
+
+__all__ = [
+    "METRICS",
+    "PAIR_METRICS",
+    "RRF_K",
+    "Metric",
+    "Ranked",
+    "Scale",
+    "Vectors",
+    "cosine",
+    "cosine_pairs",
+    "dot",
+    "dot_pairs",
+    "euclidean",
+    "euclidean_pairs",
+    "fuse_rrf",
+    "fuse_weighted",
+    "jaccard",
+    "jaccard_pairs",
+    "maxsim",
+    "maxsim_pairs",
+    "metric",
+    "sparse_dot",
+    "top_k",
+]
