@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, UnknownName
 from qianru.types import Embeddings, Kind, Progress, Role
 
 
@@ -69,10 +69,41 @@ class Fittable(Model, Protocol):
         ...
 
 
+def as_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list; BadInput for one text instead of a list of them and for things that are no text.
+
+    >>> as_texts(line.strip() for line in ["春眠不觉晓 ", "处处闻啼鸟"])
+    ['春眠不觉晓', '处处闻啼鸟']
+    """
+    if isinstance(texts, (str, bytes)):
+        raise BadInput("A list of texts is needed, not one text: its letters would be taken as texts. Write [text].")
+    if not isinstance(texts, Iterable):
+        raise BadInput(f"A list of texts is needed, not {type(texts).__name__}.")
+    listed = list(texts)
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise BadInput(f"Text {i} (counting from 0) is {type(text).__name__}, not str: {text!r:.60}.")
+    return listed
+
+
+def refuse_instruction(spec: ModelSpec, instruction: str | None) -> None:
+    """BadInput if an instruction is given to a model that has no place for one."""
+    if instruction is not None:
+        raise BadInput(f"{spec.name} takes no instruction. Leave it out, or load a model that follows instructions.")
+
+
+def check_role(role: str) -> None:
+    """UnknownName unless the role is one that there is."""
+    if role not in ("query", "document"):
+        raise UnknownName("role", role, ["query", "document"])
+
+
 def chosen_kinds(spec: ModelSpec, kinds: Sequence[Kind] | None) -> tuple[Kind, ...]:
     """The kinds to make: those asked for, in the model's order, or all."""
     if kinds is None:
         return spec.kinds
+    if isinstance(kinds, str):
+        raise BadInput(f"kinds is a list of kinds. Write [{kinds!r}].")
     missing = [kind for kind in kinds if kind not in spec.kinds]
     if missing or not kinds:
         raise BadInput(
