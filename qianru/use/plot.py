@@ -111,7 +111,7 @@ def _drawn(values: FloatArray, rows: list[str], columns: list[str], title: str) 
     axes = figure.add_axes((0, 0, 1, 1))
     low, high = _limits(values)
     image = axes.imshow(values, cmap="YlGnBu", aspect="auto", interpolation="nearest", vmin=low, vmax=high)
-    named: dict[str, Any] = {"family": _families(), "size": size, "parse_math": False}      # a price in $ is not a formula
+    named: dict[str, Any] = {"family": _families(), "size": size, "parse_math": False}   # $5 is no formula
     axes.set_xticks([])
     axes.set_yticks([])
     if max(n, m) <= LABELS_AT_MOST:
