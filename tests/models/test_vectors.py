@@ -272,8 +272,9 @@ def test_arrays_that_are_no_table_are_refused(tmp_path: Path) -> None:
         read_npz(npz(tmp_path / "two.npz", ["甲"], a=np.ones((1, 2)), b=np.ones((1, 2))))
     with pytest.raises(BadFile, match="not a file of plain NumPy arrays"):
         read_npz(npz(tmp_path / "object.npz", ["甲"], a=np.array([[{}]], object)))
+    (tmp_path / "alone").mkdir()
     with pytest.raises(BadFile, match="not finite"):
-        read_npz(npz(tmp_path / "nan.npz", ["甲"], a=np.array([[np.nan]])))
+        read_npz(npz(tmp_path / "alone" / "nan.npz", ["甲"], a=np.array([[np.nan]])))
     (tmp_path / "no.npz").write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(BadFile, match="not a file of plain NumPy arrays"):
         read_npz(tmp_path / "no.npz")
