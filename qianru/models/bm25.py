@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import ClassVar, Literal, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 
 from qianru.errors import BadFile, BadInput, UnknownName
 from qianru.models.base import ModelSpec, as_texts
-from qianru.models.counting import checked, contributions, look_up, tally
+from qianru.models.counting import checked, contributions, look_up, stored_analyzer, tally
 from qianru.models.files import Stored, fingerprint, read_folder, write_folder
 from qianru.text.analyze import Analyzer
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, Role, SparseRows
@@ -245,8 +245,8 @@ class BM25:
     def from_stored(cls, stored: Stored) -> Self:
         """The model that a folder holds."""
         model = cls(
-            Analyzer.from_json(stored.setting("analyzer", dict)),
-            variant=stored.settings.get("variant", ""),
+            stored_analyzer(stored),
+            variant=cast(Variant, stored.setting("variant", str)),
             k1=stored.setting("k1", float),
             b=stored.setting("b", float),
             delta=stored.setting("delta", float),

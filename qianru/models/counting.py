@@ -9,7 +9,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from qianru.errors import QianruError, SpecMismatch
 from qianru.models.base import ModelSpec, as_texts, check_role, chosen_kinds, refuse_instruction
+from qianru.models.files import Stored
 from qianru.text.analyze import Analyzer
 from qianru.types import Embeddings, IntArray, Kind, Progress, Role, SparseRows
 
@@ -96,6 +98,25 @@ def checked(
     refuse_instruction(spec, instruction)
     chosen_kinds(spec, kinds)
     return as_texts(texts)
+
+
+def stored_analyzer(stored: Stored) -> Analyzer:
+    """The analyzer of a model's folder; SpecMismatch if an option is not of the type that it has to be."""
+    options = stored.setting("analyzer", dict)
+    for name, usual in Analyzer().to_json().items():
+        given = options.get(name, usual)
+        if isinstance(usual, list):
+            kinds = [type(item) for item in given] if isinstance(given, list) else [type(None)]
+            fits = kinds == [int, int] if name == "ngrams" else set(kinds) <= {str}
+        else:
+            fits = type(given) is type(usual) or (usual is None and isinstance(given, str))
+        if not fits:
+            raise SpecMismatch(f"The model's analyzer has {name} {given!r:.60}; it must be like {usual!r}. "
+                               "Fit and save the model again.")
+    try:
+        return Analyzer.from_json(options)
+    except QianruError as error:
+        raise SpecMismatch(f"The model's analyzer makes no sense: {error}") from error
 
 
 class Lexical(Protocol):

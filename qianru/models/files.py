@@ -62,12 +62,16 @@ class Stored:
         2.0
         """
         value = self.settings.get(name)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise SpecMismatch(f"{self._at(CARD)} needs a setting '{name}' of type {kind.__name__}; it has {value!r}. "
                                + REFIT)
         return value
+
+    def optional(self, name: str, kind: type[T]) -> T | None:
+        """A setting that may be null; of that type otherwise."""
+        return None if self.settings.get(name) is None else self.setting(name, kind)
 
     def array(self, name: str, shape: tuple[int | None, ...], kind: str = "f") -> Array:
         """An array that must be there with that shape (None: any size) and kind of number ("f" or "i"), all finite."""

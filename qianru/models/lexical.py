@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias, cast
 
 import numpy as np
 
 from qianru.errors import BadInput, NotFitted, UnknownName
 from qianru.models.base import ModelSpec, as_texts
-from qianru.models.counting import checked, contributions, look_up, tally
+from qianru.models.counting import checked, contributions, look_up, stored_analyzer, tally
 from qianru.models.files import Stored, fingerprint, read_folder, write_folder
 from qianru.text.analyze import Analyzer
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, Role, SparseRows
@@ -117,11 +117,11 @@ class Counts:
     def from_stored(cls, stored: Stored) -> Self:
         """The model that a folder holds."""
         model = cls(
-            Analyzer.from_json(stored.setting("analyzer", dict)),
+            stored_analyzer(stored),
             binary=stored.setting("binary", bool),
             min_df=_share(stored, "min_df"),
             max_df=_share(stored, "max_df"),
-            max_features=stored.settings.get("max_features") and stored.setting("max_features", int),
+            max_features=stored.optional("max_features", int),
         )
         if stored.words:
             model._set_terms(stored.word_list("vocabulary"))
@@ -263,7 +263,7 @@ class TfIdf:
             use_idf=stored.setting("use_idf", bool),
             smooth_idf=stored.setting("smooth_idf", bool),
             sublinear_tf=stored.setting("sublinear_tf", bool),
-            norm=stored.settings.get("norm"),
+            norm=cast(Norm | None, stored.optional("norm", str)),
         )
         model._counts = inner
         if stored.words:

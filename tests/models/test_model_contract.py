@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qianru.errors import BadInput, UnknownName
+from qianru.errors import BadInput, QianruError, UnknownName
 from qianru.models.base import Model
 from qianru.types import Embeddings
 
 TEXTS = ["床前明月光，疑是地上霜", "我爱吃蔬菜", "", "texts that mean the same", "我爱吃蔬菜", "龘"]
 ROLES = ["query", "document"]
+POISONS = [None, True, -1, 10**400, 1e308, "", "word", [], ["的", 3], {}, {"unit": 1}]
 LONG = "明月松间照，清泉石上流。" * 20_000
 
 
@@ -160,6 +163,19 @@ def test_saving_twice_changes_nothing(model: Any, tmp_path: Path) -> None:
     type(model).load(tmp_path / "model").save(tmp_path / "again")
     for path in sorted((tmp_path / "model").rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "model")).read_bytes()
+
+
+@pytest.mark.parametrize("poison", POISONS, ids=lambda value: f"{value!r:.12}")
+def test_settings_that_make_no_sense_are_refused_by_name_or_harmless(model: Any, poison: Any, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "qianru.json").read_text("utf-8"))
+    for settings_ in [card["settings"], *(value for value in card["settings"].values() if isinstance(value, dict))]:
+        for name, right in list(settings_.items()):
+            settings_[name] = poison
+            (tmp_path / "model" / "qianru.json").write_text(json.dumps(card), "utf-8")
+            with suppress(QianruError):
+                type(model).load(tmp_path / "model")
+            settings_[name] = right
 
 
 @given(texts=st.lists(st.text(st.characters(), max_size=30), max_size=6), role=st.sampled_from(ROLES))
