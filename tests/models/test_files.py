@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -224,12 +225,17 @@ def test_a_read_only_place_is_an_error(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_really_full_disk_is_an_error() -> None:
-    small = Path("/dev/full")
-    if not small.exists():
-        pytest.skip("this system has no /dev/full")
-    with pytest.raises(OSError, match="No space"), small.open("wb") as file:   # what _write_bytes meets
-        file.write(b"x" * 100_000)
+def test_a_write_that_the_system_cuts_short_leaves_the_old_model(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = Stored("other", {}, {"a": np.zeros(1_000_000)})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(StorageFailed, match="File too large"):
+            write_folder(folder, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_folder(folder).family == "demo"
+    assert names(folder.parent) == ["model"]
 
 
 def test_settings_and_arrays_are_checked_when_asked_for(folder: Path) -> None:
