@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 from qianru.errors import BadInput, UnknownName
+from qianru.text.analyze import Analyzer
 from qianru.types import Embeddings, Kind, Progress, Role
 
 
@@ -96,6 +97,20 @@ def check_role(role: str) -> None:
     """UnknownName unless the role is one that there is."""
     if role not in ("query", "document"):
         raise UnknownName("role", role, ["query", "document"])
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A model of words, which can say what a score is made of."""
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How it sees words."""
+        ...
+
+    def contributions(self, query: str, text: str) -> list[tuple[str, float]]:
+        """The words that query and document share, each with what it adds to the score, largest first."""
+        ...
 
 
 def chosen_kinds(spec: ModelSpec, kinds: Sequence[Kind] | None) -> tuple[Kind, ...]:
