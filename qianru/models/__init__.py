@@ -1,1 +1,98 @@
-"""Models: texts in, Embeddings out."""
+"""Models: texts in, Embeddings out. Here is how one is found by its name or path."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qianru import __version__
+from qianru.errors import BadFile, BadInput, SpecMismatch, UnknownName
+
+if TYPE_CHECKING:
+    from qianru.models.base import Model
+    from qianru.models.files import Stored
+
+__all__ = ["FAMILIES", "from_stored", "load"]
+
+FAMILIES = {
+    "bm25": "qianru.models.bm25:BM25",
+    "counts": "qianru.models.lexical:Counts",
+    "joined": "qianru.models.joined:JoinedModel",
+    "lsa": "qianru.models.lsa:LSA",
+    "static": "qianru.models.static:StaticModel",
+    "tfidf": "qianru.models.lexical:TfIdf",
+    "word2vec": "qianru.models.word2vec:Word2Vec",
+}
+"""family -> module:class, whose from_stored makes the model of a folder. A new family is one line here."""
+BUILT_IN = ("bm25",)   # models that need no fitting
+READABLE = ("a folder that a model was saved to, a model2vec folder, word vectors (.txt, .vec or .bin, also .gz; .npz) "
+            f"or one of the built-in names: {', '.join(BUILT_IN)}")
+
+
+def load(name: str | Path) -> Model:
+    """The model by that name or in that folder or file. Nothing is ever downloaded.
+
+    name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a model2vec or
+        static sentence-transformers folder, a word2vec or GloVe file (.txt, .vec, .bin, each also .gz), or a .npz with
+        the JSON list of its words beside it. A built-in name wins over a folder that is called the same: write ./bm25.
+    Raises UnknownName if there is nothing by that name, SpecMismatch or BadInput if it is none of these, BadFile if it
+    is damaged.
+    """
+    if str(name) in BUILT_IN:
+        return _class_of(str(name))()   # type: ignore[no-any-return]
+    path = Path(name)
+    if path.is_file():
+        return _word_vectors(path)
+    if path.is_dir() and not (path / "qianru.json").exists():
+        return _foreign_folder(path)
+    from qianru.models.files import read_folder
+
+    try:
+        return from_stored(read_folder(path))
+    except BadFile:
+        if path.exists():
+            raise
+        raise UnknownName("model folder, file of vectors or built-in model", str(name), _nearby(path)) from None
+
+
+def from_stored(stored: Stored) -> Model:
+    """The model of what a folder holds, whatever its family."""
+    if stored.family not in FAMILIES:
+        raise SpecMismatch(f"{stored.folder} holds a model of the family '{stored.family}'. Qianru {__version__} "
+                           f"knows {', '.join(FAMILIES)}; upgrade it for others.")
+    return _class_of(stored.family).from_stored(stored)   # type: ignore[no-any-return]
+
+
+def _class_of(family: str) -> Any:
+    module, _, name = FAMILIES[family].partition(":")
+    return getattr(import_module(module), name)
+
+
+def _word_vectors(path: Path) -> Model:
+    from qianru.models.vector_files import format_of, read_npz, read_vectors
+    from qianru.models.word_vector_model import WordVectorModel
+
+    if path.suffix == ".npz":
+        return WordVectorModel(read_npz(path))
+    if format_of(path) is None:
+        raise BadInput(f"{path} is not a model. What can be loaded: {READABLE}.")
+    return WordVectorModel(read_vectors(path))
+
+
+def _foreign_folder(folder: Path) -> Model:
+    """A folder that another program wrote."""
+    from qianru.models.static import StaticModel, is_static
+
+    if is_static(folder):
+        return StaticModel.load(folder)
+    if (folder / "config.json").exists() or (folder / "modules.json").exists():
+        raise SpecMismatch(f"{folder} holds a transformer model; this version of Qianru does not run those yet. "
+                           f"What can be loaded: {READABLE}.")
+    raise BadInput(f"{folder} is not a model folder. What can be loaded: {READABLE}.")
+
+
+def _nearby(path: Path) -> list[str]:
+    """The names that the user may have meant: the built-in ones and the models that lie beside the missing path."""
+    beside = path.parent.glob("*/qianru.json") if path.parent.is_dir() else []
+    return [*BUILT_IN, *sorted(str(path.parent / found.parent.name) for found in beside)]

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from qianru.models.bm25 import BM25
+from qianru.models.joined import JoinedModel
 from qianru.models.lexical import Counts, TfIdf
 from qianru.models.lsa import LSA
+from qianru.models.pooling import Pooling
+from qianru.models.static import StaticModel
+from qianru.models.vectors import WordVectors
+from qianru.models.word2vec import Word2Vec
+from qianru.models.word_vector_model import WordVectorModel
 from qianru.text.analyze import Analyzer
 
 CORPUS = [
@@ -26,6 +37,22 @@ CORPUS = [
     "明月松间照，清泉石上流。",
 ]
 
+def word_vectors() -> WordVectors:
+    """Characters of the corpus with vectors drawn at random."""
+    words = sorted(set("".join(CORPUS)))
+    return WordVectors(words, np.random.default_rng(5).standard_normal((len(words), 8)))
+
+
+def static(**options: Any) -> StaticModel:
+    """A table for a tokenizer whose tokens are the characters of the corpus."""
+    characters = sorted(set("".join(CORPUS).replace(" ", "")))
+    tokenizer = Tokenizer(WordPiece({"[UNK]": 0, **{c: i for i, c in enumerate(characters, 1)}}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.normalizer = BertNormalizer()
+    table = np.random.default_rng(6).standard_normal((len(characters) + 1, 8)).astype(np.float32)
+    return StaticModel(table, tokenizer.to_str().encode(), **options)
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "counts": lambda: Counts().fit(CORPUS),
     "binary counts": lambda: Counts(binary=True).fit(CORPUS),
@@ -36,6 +63,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "bm25": lambda: BM25().fit(CORPUS),
     "bm25+": lambda: BM25(variant="bm25+", k1=1.2, b=0.5, delta=0.5).fit(CORPUS),
     "empty bm25": BM25,
+    "word2vec": lambda: Word2Vec(8, min_count=1, epochs=2).fit(CORPUS),
+    "word2vec, sif": lambda: Word2Vec(4, pooling=Pooling("sif", remove_common=True), min_count=1, epochs=1).fit(CORPUS),
+    "word vectors": lambda: WordVectorModel(word_vectors()),
+    "word vectors, sif": lambda: WordVectorModel(word_vectors(), pooling=Pooling("sif")).fit(CORPUS),
+    "static": static,
+    "static, normalized": lambda: static(normalized=True, drop_unknown=False),
+    "static, sif": lambda: static().with_sif(CORPUS),
+    "joined": lambda: JoinedModel([BM25().fit(CORPUS), WordVectorModel(word_vectors())]),
 }
 """name -> a fitted model, small enough to be made for every test."""
 
