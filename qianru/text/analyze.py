@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from qianru.errors import BadInput, UnknownName
@@ -57,13 +58,12 @@ class Analyzer:
     _plan: list[_Plan] = field(default_factory=list, init=False, repr=False, compare=False)      # made when first used
 
     def __post_init__(self) -> None:
-        for name, value in self._options().items():
-            default = type(self).__dataclass_fields__[name].default
-            if not isinstance(value, type(default)) and default is not None:      # above all: "zh" for ("zh",)
-                raise BadInput(f"{name} must be a {type(default).__name__}, not {value!r}.")
-        shortest, longest = self.ngrams
-        if not 1 <= shortest <= longest:
-            raise BadInput(f"N-grams go from 1 or more up to as many or more, not {shortest} to {longest}.")
+        for option in fields(self)[:-1]:
+            _check_type(option.name, getattr(self, option.name), option.default)
+        if len(self.ngrams) != 2 or not all(isinstance(n, int) for n in self.ngrams):
+            raise BadInput(f"ngrams must be two whole numbers, shortest and longest, not {self.ngrams}.")
+        if not 1 <= self.ngrams[0] <= self.ngrams[1]:
+            raise BadInput(f"ngrams go from 1 or more to as many or more, not {self.ngrams[0]} to {self.ngrams[1]}.")
         _one_of("unit", self.unit, ("word", "char"))
         _one_of("mode", self.mode, ("default", "search"))
         segmented = {"user_words": self.user_words, "mode": self.mode == "search"}
@@ -91,7 +91,7 @@ class Analyzer:
         plan = self._made()
         text = plan.cleaned(text)
         if self.unit == "char":
-            return _ngrams(list(_WHITESPACE.sub(" ", plan.lowered(text))), self.ngrams, joint="")
+            return _ngrams(_WHITESPACE.sub(" ", plan.lowered(text)), self.ngrams, joint="")
         if plan.pattern is not None:
             words = [word for word in plan.pattern.findall(plan.lowered(text)) if word]
         elif spelled_in_ascii(text) is text:
@@ -102,7 +102,7 @@ class Analyzer:
             words = [word for word, _, _ in self._segmented(plan, text)]
         if plan.stop:
             words = [word for word in words if word not in plan.stop]
-        return _ngrams(words, self.ngrams, joint=" ")
+        return words if self.ngrams == (1, 1) else _ngrams(words, self.ngrams, joint=" ")
 
     def spans(self, text: str) -> list[Span]:
         """The single words or characters, each with its start and end in the text as it was given, for highlighting.
@@ -170,21 +170,20 @@ class _Plan:
         self.stop = frozenset(map(self.lowered, stop))
         self.user_words = tuple(map(self.folded, options.user_words))
 
-    @property
+    @cached_property
     def segmenter(self) -> Segmenter:
         return segmenter(self.user_words)
 
     def folded(self, text: str) -> str:
         """As long as the text."""
         text = fold(text, width=self._options.fold_width, script=self._options.fold_script)
+        if self._options.lowercase:
+            text = text.replace("İ", "I")      # the one letter whose small form is two characters
         return text.translate(self._split) if self._split else text
 
     def lowered(self, text: str) -> str:
         """As long as the text."""
-        if not self._options.lowercase:
-            return text
-        lower = text.lower()
-        return lower if len(lower) == len(text) else fold(text, width=False, lower=True)      # İ becomes two
+        return text.lower() if self._options.lowercase else text
 
     def cleaned(self, text: str) -> str:
         """The folded text without what is dropped."""
@@ -204,15 +203,18 @@ class _Plan:
         yield start, len(folded)
 
 
-def _ngrams(units: list[str], lengths: tuple[int, int], *, joint: str) -> list[str]:
+def _ngrams(units: Sequence[str], lengths: tuple[int, int], *, joint: str) -> list[str]:
     """Every run of as many units as `lengths` allows, shortest first."""
-    if lengths == (1, 1):
-        return units
-    return [
-        joint.join(units[at : at + n])
-        for n in range(lengths[0], min(lengths[1], len(units)) + 1)
-        for at in range(len(units) - n + 1)
-    ]
+    runs = range(lengths[0], min(lengths[1], len(units)) + 1)
+    return [run for n in runs for run in map(joint.join, zip(*(units[at:] for at in range(n)), strict=False))]
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    wanted = str if default is None else type(default)
+    if not isinstance(value, wanted) and not (value is None and default is None):      # "zh" for ("zh",)
+        raise BadInput(f"{name} must be a {wanted.__name__}, not {value!r}.")
+    if default == () and isinstance(value, tuple) and not all(isinstance(each, str) for each in value):
+        raise BadInput(f"{name} must hold str, not {value!r}.")
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

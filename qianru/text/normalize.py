@@ -1,4 +1,4 @@
-"""Characters folded one for one, so that every offset into the text still holds: width, script, case, broken halves."""
+"""Characters folded one for one, so that every offset into the text still holds: width, script, broken halves."""
 
 from __future__ import annotations
 
@@ -28,24 +28,33 @@ _FOREIGN = (
     "\u0591-\u05bd\u05d0-\u05ea\u0620-\u0669\u066e-\u06d3\u0900-\u0963\u0966-\u0dff"  # Hebrew, Arabic, Indic
 )
 _IN_A_WORD = re.compile(f"[{_FOREIGN}][A-Za-z0-9{_FOREIGN}]|[A-Za-z0-9][{_FOREIGN}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LETTER = re.compile(f"[{_FOREIGN}]")
 
 
-def fold(text: str, *, width: bool = True, script: bool = False, lower: bool = False) -> str:
+def clean(text: str) -> str:
+    """The text with lone halves of surrogate pairs, which UTF-8 cannot hold, as U+FFFD; the same object if it has none.
+
+    >>> clean("好\\ud800") == "好\\ufffd"
+    True
+    """
+    return _SURROGATE.sub("\ufffd", text) if _SURROGATE.search(text) else text
+
+
+def fold(text: str, *, width: bool = True, script: bool = False) -> str:
     """The text with each character replaced by its plain form; as long as before.
 
     width: full-width forms, half-width katakana, compatibility ideographs and radicals to the usual character
     script: Traditional to Simplified, character by character; phrases that need their context are left to OpenCC
-    lower: capitals to small letters
     Lone surrogates, which no file can hold, always become U+FFFD.
 
-    >>> fold("ＢＧＥ－Ｍ３　的向量"), fold("電腦裡的檔案", script=True), fold("Ａbc", lower=True)
-    ('BGE-M3 的向量', '电脑里的档案', 'abc')
+    >>> fold("ＢＧＥ－Ｍ３　的向量"), fold("電腦裡的檔案", script=True)
+    ('BGE-M3 的向量', '电脑里的档案')
     """
     if text.isascii():
-        return text.lower() if lower else text
+        return text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    folded: str = _table(width, script, lower)[codes].tobytes().decode("utf-32-le")
+    folded: str = _table(width, script)[codes].tobytes().decode("utf-32-le")
     return folded
 
 
@@ -67,8 +76,8 @@ def simplified() -> dict[str, str]:
     return {line[0]: line[2] for line in lines if not line.startswith("#")}
 
 
-@lru_cache(maxsize=8)
-def _table(width: bool, script: bool, lower: bool) -> IntArray:
+@lru_cache(maxsize=4)
+def _table(width: bool, script: bool) -> IntArray:
     """(0x110000,) code point -> code point; 4.4 MB, made once."""
     table = np.arange(_N_CODES, dtype="<u4")
     table[0xD800:0xE000] = 0xFFFD
@@ -82,11 +91,4 @@ def _table(width: bool, script: bool, lower: bool) -> IntArray:
         to = {ord(old): ord(new) for old, new in simplified().items()}
         for at in np.flatnonzero(np.isin(table, list(to))):
             table[at] = to[int(table[at])]
-    if lower:
-        small = np.arange(_N_CODES, dtype="<u4")
-        for code in range(0x1F000):      # no letter beyond has a small form
-            low = chr(code).lower()
-            if len(low) == 1:      # all but İ
-                small[code] = ord(low)
-        table = small[table]
     return table
