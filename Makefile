@@ -4,9 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DOCS ?= samples
 Q ?=
-COLLECTION := .qianru/$(shell echo '$(abspath $(DOCS))' | cksum | cut -d' ' -f1)
+# one collection for each folder of documents; not .qianru itself, which is the command line's own here
+COLLECTION := .qianru-$(shell echo '$(abspath $(DOCS))' | cksum | cut -d' ' -f1)
+export DOCS Q COLLECTION
 
-.PHONY: setup setup-dev run test check bench clean
+.PHONY: setup setup-dev run next test check bench clean
 
 setup: .venv/.ready
 setup-dev: .venv/.ready-dev
@@ -24,8 +26,24 @@ setup-dev: .venv/.ready-dev
 	touch .venv/.ready $@
 
 run: setup
-	@$(BIN)/qianru index '$(DOCS)' --collection '$(COLLECTION)'
-	@$(BIN)/qianru search --collection '$(COLLECTION)' $(if $(Q),'$(Q)',--ask)
+	@$(BIN)/qianru index "$$DOCS" --collection "$$COLLECTION"
+	@echo
+ifeq ($(Q),)
+	@$(MAKE) -s next
+	@$(BIN)/qianru search --collection "$$COLLECTION" --ask
+else
+	@$(BIN)/qianru search --collection "$$COLLECTION" -- "$$Q"
+	@$(MAKE) -s next
+endif
+
+next:
+	@printf '%s\n' 'Try next:' \
+	  '  make run Q="为什么中文要分词"             another question' \
+	  '  make run Q="Do I need a GPU?"             or in English' \
+	  '  make run DOCS=/path/to/notes              your own documents' \
+	  '  .venv/bin/qianru search "稀疏向量" --explain -c '"$$COLLECTION" \
+	  '  .venv/bin/qianru similarity "我喜欢吃肉" "我爱吃蔬菜"' \
+	  '  .venv/bin/qianru --help                   everything else; also README.md and docs/' ''
 
 test: setup-dev check
 	$(BIN)/python -m pytest
@@ -35,4 +53,4 @@ check: setup-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .qianru .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .qianru .qianru-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,140 @@
+"""qianru index, rebuild, delete: what changes a collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qianru.cli.layout import one_line
+from qianru.cli.options import CARE, AsJson, CollectionPath, Encoding, chosen_model, collection_path, examples
+from qianru.cli.terminal import note, progress, show, show_json
+
+if TYPE_CHECKING:
+    from qianru.index.collection import Collection
+    from qianru.index.folder import FolderReport
+
+PROBLEMS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(epilog=examples(
+        "qianru index notes",
+        "qianru index novels/*.txt --collection novels.qianru",
+        "qianru index shop.csv --text-columns title,description",
+        "qianru index notes --model bm25 --model word2vec-folder    [dim]# keywords and meaning[/dim]",
+    ))(index)
+    app.command(rich_help_panel=CARE, epilog=examples("qianru rebuild"))(rebuild)
+    app.command(rich_help_panel=CARE, epilog=examples("qianru delete notes/old.md#1 notes/old.md#2"))(delete)
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="What to read; folders as a whole.")],
+    collection: CollectionPath = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="bm25|FOLDER", help="How to make vectors (bm25). Twice: joined.",
+                     show_default=False),
+    ] = None,
+    text_columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Columns of CSV and JSON lines that hold the text.")
+    ] = None,
+    max_chars: Annotated[int, typer.Option(min=1, help="Characters of a passage at most.")] = 300,
+    overlap: Annotated[int, typer.Option(min=0, help="Sentences that a passage repeats from the one before.")] = 1,
+    encoding: Encoding = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Also remove the passages of files that are gone.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read documents into a collection; again, only what changed."""
+    from qianru.index.folder import Reading, add_folder
+
+    path = collection_path(collection)
+    columns = tuple(name.strip() for name in text_columns.split(",")) if text_columns else None
+    reading = Reading(columns, max_chars, overlap, encoding)
+    try:
+        with open_or_create(path, model) as library, progress("Indexing", "MB", 1e6) as watch:
+            report = add_folder(library, paths, reading, prune=prune, progress=watch)
+            n_passages = library.count()
+    except KeyboardInterrupt:
+        note(f"Stopped. What was stored in {path} stays and can be searched; the same command goes on from there.")
+        raise
+    if as_json:
+        show_json(report_json(report, path, n_passages))
+    else:
+        show_report(report, path, n_passages, prune)
+
+
+def open_or_create(path: Path, models: list[str] | None) -> Collection:
+    """The collection there, checked to be made with that model if one is named; a new one where there is none."""
+    from qianru.index.collection import Collection
+    from qianru.index.home import DATABASE
+
+    model = chosen_model(models) if models else None
+    if (path / DATABASE).exists():
+        return Collection.open(path, model=model)
+    return Collection.create(path, "bm25" if model is None else model)
+
+
+def report_json(report: FolderReport, path: Path, n_passages: int) -> dict[str, Any]:
+    """The report as JSON knows it."""
+    passages = report.passages
+    return {
+        "collection": str(path),
+        "n_passages": n_passages,
+        "n_files_read": report.n_files,
+        "n_files_unchanged": report.n_same,
+        "n_bytes_read": report.n_bytes,
+        "added": passages.added,
+        "updated": passages.updated,
+        "unchanged": passages.unchanged,
+        "removed": passages.removed,
+        "vanished": report.vanished,
+        "problems": [str(problem) for problem in report.problems],
+    }
+
+
+def show_report(report: FolderReport, path: Path, n_passages: int, prune: bool) -> None:
+    """Prints what was done; the problems and what to do about them go to stderr."""
+    for problem in report.problems[:PROBLEMS_SHOWN]:
+        note(f"warning: {one_line(str(problem))}")
+    if len(report.problems) > PROBLEMS_SHOWN:
+        note(f"warning: and {len(report.problems) - PROBLEMS_SHOWN:,} more; --json lists all")
+    if report.vanished and not prune:
+        note(f"{len(report.vanished):,} files of earlier times are gone; --prune removes their passages.")
+    passages = report.passages
+    changes = {"added": passages.added, "updated": passages.updated, "unchanged": passages.unchanged,
+               "removed": passages.removed}
+    told = ", ".join(f"{n:,} {what}" for what, n in changes.items() if n) or "nothing new"
+    read = f"{report.n_files:,} files read" + (f", {report.n_same:,} as before" if report.n_same else "")
+    show(f"{read}; passages: {told}; {path} holds {n_passages:,}")
+
+
+def rebuild(collection: CollectionPath = None, as_json: AsJson = False) -> None:
+    """Check every document and make the engine's part anew."""
+    from qianru.index.collection import Collection
+
+    path = collection_path(collection)
+    with Collection.open(path) as library, progress("Rebuilding", "documents") as report:
+        n = library.rebuild(progress=report)
+    if as_json:
+        show_json({"collection": str(path), "n_documents": n})
+    else:
+        show(f"Checked {n:,} documents in {path} and made their index anew.")
+
+
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As search and list show them.")],
+    collection: CollectionPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove documents by id."""
+    from qianru.index.collection import Collection
+
+    with Collection.open(collection_path(collection)) as library:
+        n = library.delete(ids)
+    if as_json:
+        show_json({"deleted": n})
+    else:
+        show(f"Deleted {n:,} of {len(ids):,} documents.")

@@ -1,0 +1,68 @@
+"""Options that several commands share, and the one place where the environment is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qianru.index.collection import Collection
+    from qianru.models.base import Model
+
+CARE = "Look after a collection"      # the help page's second panel of commands
+DEFAULT_COLLECTION = ".qianru"
+COLLECTION_VARIABLE = "QIANRU_COLLECTION"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", "-w", help="Only documents whose fields pass: path ^= \"notes/\" and line > 10"),
+]
+Encoding = Annotated[str | None, typer.Option(help="Of text files; recognised when not given.", show_default=False)]
+CollectionPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--collection", "-c",
+        help=f"Folder of the collection; else ${COLLECTION_VARIABLE}, else {DEFAULT_COLLECTION}.",
+        show_default=False,
+    ),
+]
+
+
+def collection_path(given: Path | None) -> Path:
+    """The collection to use: as given, else as the environment says, else .qianru here."""
+    return given or Path(os.environ.get(COLLECTION_VARIABLE) or DEFAULT_COLLECTION)
+
+
+def open_to_read(given: Path | None) -> Collection:
+    """The collection with its engine; read-only where another process is writing or the folder allows no more."""
+    from qianru.cli.terminal import note
+    from qianru.errors import CollectionBusy, StorageFailed
+    from qianru.index.collection import Collection
+
+    path = collection_path(given)
+    try:
+        return Collection.open(path)
+    except CollectionBusy:
+        note(f"{path} is being written; reading what is stored so far.")
+    except StorageFailed:
+        note(f"{path} cannot be written; reading it as it is.")
+    return Collection.open(path, read_only=True)
+
+
+def chosen_model(names: Sequence[str]) -> Model:
+    """The model by that name or folder; several are joined, e.g. one of sparse and one of dense vectors."""
+    from qianru.models import load
+    from qianru.models.joined import JoinedModel
+
+    models = [load(name) for name in names]
+    return models[0] if len(models) == 1 else JoinedModel(models)
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a help page."""
+    return "\n".join(["[bold]Examples[/bold]", *(f"  [dim]$[/dim] {line}" for line in lines)])

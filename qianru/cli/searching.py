@@ -1,0 +1,137 @@
+"""qianru search: questions in, passages out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qianru.cli.layout import Span, columns, excerpt, one_line, wrap
+from qianru.cli.options import AsJson, CollectionPath, Where, examples, open_to_read
+from qianru.cli.terminal import note, show_json, stdout
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from qianru.index.collection import Collection, Explanation
+    from qianru.types import Hit
+
+EXCERPT = 240          # characters of a passage to show
+WORDS_EXPLAINED = 12
+MATCH, SOURCE = "bold yellow", "cyan"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(epilog=examples(
+        'qianru search "怎样申请退款"',
+        'qianru search "no-fault divorce" -k 3 --explain',
+        "qianru search 违约金 --where 'path ^= \"laws/\"' --json",
+        "qianru search --ask < questions.txt",
+    ))(search)
+
+
+def search(
+    question: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
+    where: Where = None,
+    collection: CollectionPath = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what made each score.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show whole passages, not their best part.")] = False,
+    ask: Annotated[bool, typer.Option("--ask", help="Read questions from stdin until an empty line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the passages that answer a question."""
+    if (question is None) != ask:
+        raise typer.BadParameter("Give one question, or --ask to be asked for them.")
+    with open_to_read(collection) as library:
+        for text in questions() if ask else [question or ""]:
+            hits = library.search(text, k, where=where)
+            reasons = [library.explain(text, hit.id) for hit in hits] if explain else [None] * len(hits)
+            if as_json:
+                show_json({"query": text, "hits": [_hit_json(*pair) for pair in zip(hits, reasons, strict=True)]})
+            else:
+                show_hits(library, text, zip(hits, reasons, strict=True), EXCERPT if not full else sys.maxsize)
+
+
+def questions() -> Iterator[str]:
+    """Questions from stdin until an empty line or its end; with a prompt where a person types."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield from iter(lambda: sys.stdin.readline().strip(), "")
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401   gives input() arrow keys and a history
+    note("Ask a question; an empty line ends.")
+    with suppress(EOFError):
+        yield from iter(lambda: input("? ").strip(), "")
+
+
+def show_hits(
+    library: Collection, query: str, hits: Iterable[tuple[Hit, Explanation | None]], length: int
+) -> None:
+    """Prints the hits, best first, the words of the query marked."""
+    console = stdout()
+    found = False
+    for rank, (hit, reason) in enumerate(hits, 1):
+        found = True
+        text = one_line(hit.text)
+        text, spans = excerpt(text, library.matches(query, text), length)
+        console.print(_headline(rank, hit))
+        console.print(_paragraph(text, spans, console.width, indent="   "))
+        if reason is not None:
+            console.print(_reason(hit, reason))
+        console.print()
+    if not found:
+        note(f"Nothing found for: {one_line(query)}")
+
+
+def _headline(rank: int, hit: Hit) -> Text:
+    from rich.text import Text
+
+    line = Text(f"{rank:<2} ", style="bold")
+    line.append(f"{hit.score:.3f}  ", style="green")
+    line.append(one_line(source(hit)), style=SOURCE)
+    if heading := hit.fields.get("heading"):
+        line.append(f"  {one_line(str(heading))}", style="bold")
+    return line
+
+
+def source(hit: Hit) -> str:
+    """Where the passage stands: path:line as editors know it, short where it lies below here; else its id."""
+    path, line = hit.fields.get("path"), hit.fields.get("line")
+    if not isinstance(path, str):
+        return hit.id
+    here = Path.cwd()
+    short = str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    return short if line is None else f"{short}:{line}"
+
+
+def _paragraph(text: str, spans: Iterable[Span], width: int, indent: str) -> Text:
+    from rich.text import Text
+
+    marked = Text(text, no_wrap=True, overflow="ignore")
+    for start, end in spans:
+        marked.stylize(MATCH, start, end)
+    lines = marked.divide(wrap(text, max(width - columns(indent), 8)))
+    return Text("\n", no_wrap=True, overflow="ignore").join([Text(indent) + line for line in lines])
+
+
+def _reason(hit: Hit, reason: Explanation) -> Text:
+    from rich.text import Text
+
+    parts = [f"{kind} {score:.3f}" + (f" (rank {hit.ranks[kind]})" if kind in hit.ranks else "")
+             for kind, score in reason.scores.items()]
+    words = [f"{one_line(word)} {weight:.2f}" for word, weight in reason.terms[:WORDS_EXPLAINED]]
+    return Text("   = " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
+
+
+def _hit_json(hit: Hit, reason: Explanation | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": hit.id, "score": hit.score, "source": source(hit), "text": hit.text,
+                             "fields": dict(hit.fields), "scores": dict(hit.scores), "ranks": dict(hit.ranks)}
+    if reason is not None:
+        found["explanation"] = {"scores": dict(reason.scores), "terms": [list(term) for term in reason.terms]}
+    return found
