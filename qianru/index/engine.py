@@ -1,0 +1,298 @@
+"""An index in the embedded search engine Qdrant Edge: on disk, in this process, exact for sparse vectors.
+
+The engine is a follower: what it holds can be made again from the source of truth. It therefore writes no log of its
+own; `mark` says durably up to which transaction it has come, and what came later is simply added again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qianru.errors import CollectionError, QianruError, StorageFailed
+from qianru.index.base import Ranking
+from qianru.index.engine_filter import fields_of, payload, translated
+from qianru.index.engine_seal import Seal, boot, checksums, damaged
+from qianru.index.filter import Filter
+from qianru.index.rows import (
+    NOTHING,
+    Rows,
+    checked_dense,
+    checked_ids,
+    checked_kinds,
+    checked_rows,
+    checked_search,
+    checked_sparse,
+)
+from qianru.types import Embeddings, IntArray, Kind, Progress, Value
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+SHARD = "shard"
+POINTS_AT_ONCE = 1_000
+MARGIN = 64 << 20           # free bytes to keep: the engine writes through memory maps, where a full disk is a SIGBUS
+GRAPH_ABOVE_KB = 20_000     # of vectors; below it every search looks at all of them
+GRAPH_LINKS = 16            # Malkov and Yashunin 2016: 12 to 48 for high recall; 16 is the engine's default
+GRAPH_EFFORT = 128          # candidates kept while building and searching
+FULL = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota", "os error 122")
+NOT_OURS = ("Read-only file system", "os error 30", "Permission denied", "os error 13", "os error 1)")
+
+
+class EngineIndex:
+    """Index in a folder of its own. One process at a time; the caller sees to that."""
+
+    def __init__(self, path: Path, shard: qdrant_edge.EdgeShard, seal: Seal) -> None:
+        self._path = path
+        self._shard: qdrant_edge.EdgeShard | None = shard
+        self._seal = seal
+
+    @classmethod
+    def create(cls, path: Path, kinds: Sequence[Kind], dim: int | None = None) -> EngineIndex:
+        """A new, empty index; the folder must be empty or not there."""
+        import qdrant_edge as engine
+
+        kinds, dim = checked_kinds(kinds, dim)
+        if path.exists() and any(path.iterdir()):
+            raise CollectionError(f"{path} is not empty. Choose another folder for the index, or delete this one.")
+        dense = {"dense": engine.EdgeVectorParams(size=dim, distance=engine.Distance.Dot)} if "dense" in kinds else None
+        sparse = {"sparse": engine.EdgeSparseVectorParams()} if "sparse" in kinds else None
+        config = engine.EdgeConfig(
+            vectors=dense,
+            sparse_vectors=sparse,
+            hnsw_config=engine.HnswIndexConfig(m=GRAPH_LINKS, ef_construct=GRAPH_EFFORT, full_scan_threshold=10_000),
+            optimizers=engine.EdgeOptimizersConfig(indexing_threshold=GRAPH_ABOVE_KB),
+            max_search_threads=1,       # handing over to a pool costs a sparse query 20 of its 95 microseconds
+            wal_enabled=False,
+        )
+        with _guarded(path, "made"):
+            path.mkdir(parents=True, exist_ok=True)
+            _check_room(path, 0)
+            shard = engine.EdgeShard.create(str(path / SHARD), config)
+            seal = Seal(kinds, dim, 0, boot=boot())
+            seal.write(path)
+        return cls(path, shard, seal)
+
+    @classmethod
+    def load(cls, path: Path) -> EngineIndex:
+        """The index in the folder.
+
+        Raises CollectionDamaged if it must be made again, StorageFailed if the folder cannot be read and written.
+        """
+        import qdrant_edge as engine
+
+        seal = Seal.read(path)
+        with _guarded(path, "read"):
+            seal.check(path, path / SHARD)
+        with _guarded(path, "read", loading=True):
+            shard = engine.EdgeShard.load(str(path / SHARD))
+        index = cls(path, shard, seal)
+        if seal.n_points is not None and len(index) != seal.n_points:
+            n = len(index)
+            index.close()
+            raise damaged(path, f"it holds {n:,} of {seal.n_points:,} documents")
+        return index
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of vectors that it stores."""
+        return self._seal.kinds
+
+    @property
+    def sequence(self) -> int:
+        """The last transaction that is safely in the engine."""
+        return self._seal.sequence
+
+    def __len__(self) -> int:
+        """How many ids are stored."""
+        import qdrant_edge as engine
+
+        with _guarded(self._path, "read"):
+            return self._opened().count(engine.CountRequest(exact=True))
+
+    def add(self, ids: IntArray, embeddings: Embeddings, fields: Sequence[Mapping[str, Value]]) -> None:
+        """As Index.add. Raises StorageFailed when the disk is full; then some of the rows may be stored."""
+        import qdrant_edge as engine
+
+        self._opened()
+        rows = checked_rows(self.kinds, self._seal.dim, ids, embeddings, fields)
+        for start in range(0, len(rows.ids), POINTS_AT_ONCE):
+            points = list(_points(rows, start, min(start + POINTS_AT_ONCE, len(rows.ids))))
+            self._update(engine.UpdateOperation.upsert_points(points))
+
+    def delete(self, ids: IntArray) -> None:
+        """As Index.delete."""
+        import qdrant_edge as engine
+
+        self._opened()
+        numbers = checked_ids(ids).tolist()
+        if numbers:
+            self._update(engine.UpdateOperation.delete_points(numbers))
+
+    def search(self, queries: Embeddings, kind: Kind, k: int, where: Filter | None = None) -> list[Ranking]:
+        """As Index.search. Dense vectors that `optimize` has put into a graph are found approximately."""
+        import qdrant_edge as engine
+
+        self._opened()
+        k = checked_search(self.kinds, kind, k)
+        condition, exact = (None, True) if where is None else translated(where)
+        if condition is not None and not isinstance(condition, engine.Filter):
+            condition = engine.Filter(must=[condition])
+        check = None if where is None or exact else where.matches
+        vectors: list[Any]
+        if kind == "dense":
+            params = engine.SearchParams(hnsw_ef=max(GRAPH_EFFORT, 2 * k))
+            vectors = checked_dense(queries, self._seal.dim).tolist()
+        else:
+            params = None
+            sparse = checked_sparse(queries)
+            ends, terms, weights = sparse.offsets.tolist(), sparse.terms.tolist(), sparse.weights.tolist()
+            vectors = [engine.SparseVector(terms[a:b], weights[a:b]) if b > a else None for a, b in pairwise(ends)]
+        with _guarded(self._path, "searched"):
+            return [self._search(vector, kind, k, condition, check, params) if vector is not None and k else NOTHING
+                    for vector in vectors]
+
+    def flush(self) -> None:
+        """Writes what has been taken in to disk."""
+        with _guarded(self._path, "written"):
+            self._opened().flush()
+
+    def mark(self, sequence: int) -> None:
+        """Says durably that all up to this transaction is in the engine, and seals its files."""
+        self.flush()
+        with _guarded(self._path, "written"):
+            seal = Seal(self.kinds, self._seal.dim, sequence, len(self), checksums(self._path / SHARD))
+            seal.write(self._path)
+        self._seal = seal
+
+    def optimize(self, progress: Progress | None = None) -> bool:
+        """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.
+
+        Blocks until done. Sparse vectors gain nothing by it, so an index of these alone is left as it is.
+        """
+        shard = self._opened()
+        if "dense" not in self.kinds:
+            return False
+        if progress is not None:
+            progress(0, 1)
+        size = sum(file.stat().st_blocks * 512 for file in (self._path / SHARD).rglob("*") if file.is_file())
+        with _guarded(self._path, "optimised"):
+            _check_room(self._path, 2 * size)
+            self._unseal()
+            done = shard.optimize()
+        if progress is not None:
+            progress(1, 1)
+        return done
+
+    def close(self) -> None:
+        """Gives back files and memory; closing twice is fine. What came after the last mark will be added again."""
+        shard, self._shard = self._shard, None
+        if shard is not None:
+            with _guarded(self._path, "closed"):
+                shard.close()
+
+    def _search(
+        self, vector: Any, kind: Kind, k: int, condition: qdrant_edge.Filter | None,
+        check: Callable[[Mapping[str, Value]], bool] | None, params: qdrant_edge.SearchParams | None,
+    ) -> Ranking:
+        """Asks for more until the last answer is worse than the k-th: the engine cuts among equals as it likes."""
+        import qdrant_edge as engine
+
+        shard = self._opened()
+        query = engine.Query.Nearest(vector, using=kind)
+        limit = k + 1 if check is None else 4 * k + 16
+        if limit > POINTS_AT_ONCE:
+            limit = min(limit, len(self) + 1)
+        while True:
+            hits = shard.query(engine.QueryRequest(
+                limit, query=query, filter=condition, params=params, with_payload=check is not None))
+            found = hits if check is None else [hit for hit in hits if check(fields_of(hit.payload or {}))]
+            if kind == "sparse" and hits and hits[-1].score <= 0:       # with a filter the engine gives zeros, else not
+                found = [hit for hit in found if hit.score != 0]
+            if len(hits) < limit or (len(found) >= k and found[k - 1].score > hits[-1].score):
+                break
+            limit = min(4 * limit, len(self) + 1)
+        ranked = sorted([(-hit.score, hit.id) for hit in found])[:k]
+        return Ranking(
+            np.array([id for _, id in ranked], np.int64), -np.array([score for score, _ in ranked], np.float32))
+
+    def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
+        with _guarded(self._path, "written"):
+            _check_room(self._path, 0)
+            self._unseal()
+            self._opened().update(operation)
+
+    def _unseal(self) -> None:
+        """Notes, before the first change, that the files are about to differ from the seal."""
+        if self._seal.files is not None:
+            seal = Seal(self.kinds, self._seal.dim, self._seal.sequence, boot=boot())
+            seal.write(self._path)
+            self._seal = seal
+
+    def _opened(self) -> qdrant_edge.EdgeShard:
+        if self._shard is None:
+            raise CollectionError(f"The search index {self._path} is closed. Open it again.")
+        return self._shard
+
+
+def _points(rows: Rows, start: int, end: int) -> Iterator[qdrant_edge.Point]:
+    """Rows start to end in the engine's form."""
+    import qdrant_edge as engine
+
+    dense = rows.dense[start:end].tolist() if rows.dense is not None else []
+    if rows.sparse is not None:
+        ends = rows.sparse.offsets[start : end + 1]
+        terms, weights = (part[ends[0] : ends[-1]].tolist() for part in (rows.sparse.terms, rows.sparse.weights))
+        ends = (ends - ends[0]).tolist()
+    for i, id in enumerate(rows.ids[start:end].tolist()):
+        vector: dict[str, Any] = {}
+        if rows.dense is not None:
+            vector["dense"] = dense[i]
+        if rows.sparse is not None:
+            vector["sparse"] = engine.SparseVector(terms[ends[i] : ends[i + 1]], weights[ends[i] : ends[i + 1]])
+        yield engine.Point(id, vector, payload(rows.fields[start + i]))
+
+
+def _check_room(path: Path, size: int) -> None:
+    """Raises StorageFailed unless there is room for so many bytes more and a margin."""
+    free = shutil.disk_usage(path).free
+    if free < size + MARGIN:
+        raise StorageFailed(
+            f"{path}: the disk has {free >> 20:,} MB left, and the search index needs {(size + MARGIN) >> 20:,} MB "
+            "to be safe. Make room and run it again; what was stored before is intact."
+        )
+
+
+@contextmanager
+def _guarded(path: Path, what: str, *, loading: bool = False) -> Iterator[None]:
+    """Turns what the engine and the system say into an error that names the folder.
+
+    The engine's own bugs arrive as PanicException, which derives from BaseException alone.
+    """
+    try:
+        yield
+    except (QianruError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        said = str(error)
+        if any(sign in said for sign in FULL):
+            raise StorageFailed(
+                f"The search index {path} could not be {what}: the disk is full. Make room and run it again. ({said})"
+            ) from error
+        if any(sign in said for sign in NOT_OURS) or isinstance(error, OSError):
+            raise StorageFailed(
+                f"The search index {path} could not be {what}; check that the folder may be read and written. ({said})"
+            ) from error
+        if loading:
+            raise damaged(path, f"the engine cannot load it ({said})") from error
+        raise CollectionError(
+            f"The search index {path} could not be {what}. If it happens again, run: qianru rebuild. ({said})"
+        ) from error
