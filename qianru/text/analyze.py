@@ -245,3 +245,6 @@ ENGLISH = Analyzer(
 
 A line break is among the signs that go, so the words on both sides of it become one unless a space stands there too.
 """
+
+SEARCH = Analyzer(mode="search", fold_script=True)
+"""What collections use: long words are also found by the shorter ones inside, in either script."""
