@@ -131,7 +131,7 @@ def test_a_pattern_may_name_the_word_by_its_group() -> None:
 
 @pytest.mark.parametrize("analyzer", ANALYZERS)
 @given(text=ANY_TEXT)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_text_gives_tokens_and_the_same_spans_that_slice_back(analyzer: Analyzer, text: str) -> None:
     spans = analyzer.spans(text)
     assert [token for token, _, _ in spans] == analyzer.tokens(text)

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from qianru.text.normalize import clean, fold, simplified, spelled_in_ascii
 
@@ -67,6 +67,7 @@ def test_cleaning_mends_broken_halves_only() -> None:
 
 
 @given(ANY_TEXT, st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_folding_keeps_the_length_and_makes_text_that_files_can_hold(text: str, width: bool, script: bool) -> None:
     folded = fold(text, width=width, script=script)
     assert len(folded) == len(text)
@@ -74,6 +75,7 @@ def test_folding_keeps_the_length_and_makes_text_that_files_can_hold(text: str, 
 
 
 @given(ANY_TEXT)
+@settings(deadline=None)
 def test_folding_width_twice_is_folding_it_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 

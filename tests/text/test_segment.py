@@ -78,7 +78,7 @@ def test_offsets_count_characters_also_beyond_the_basic_plane() -> None:
 
 @given(ANY_TEXT, st.booleans(), st.booleans())
 @example("a.b\ud800c-d", True, True)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_text_is_cut_and_spans_are_the_words(text: str, search: bool, hmm: bool) -> None:
     spans = segmenter().spans(text, search=search, hmm=hmm)
     assert [word for word, _, _ in spans] == segmenter().words(text, search=search, hmm=hmm)
