@@ -66,7 +66,7 @@ class Word2Vec(WordVectorModel):
 
         Needs gensim. Progress counts each text once for its segmentation and once for each epoch.
         """
-        gensim = require("gensim.models", "classic", "Training word2vec")
+        gensim = require("gensim", "classic", "Training word2vec").models
         listed = as_texts(texts)
         how = self.training
         total = len(listed) * (how["epochs"] + 1)
