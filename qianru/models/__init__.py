@@ -40,7 +40,10 @@ def load(name: str | Path) -> Model:
     is damaged.
     """
     if str(name) in BUILT_IN:
-        return _class_of(str(name))()   # type: ignore[no-any-return]
+        from qianru.models.bm25 import BM25
+        from qianru.text.analyze import SEARCH
+
+        return BM25(SEARCH)
     path = Path(name)
     if path.is_file():
         return _word_vectors(path)

@@ -1,0 +1,515 @@
+"""Texts in, texts out: documents, a model, an index that follows, and fusion of what each kind of vector finds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+
+import numpy as np
+
+from qianru.errors import BadInput, CollectionError, ModelMismatch, UnknownName
+from qianru.index.base import Ranking
+from qianru.index.exact import ExactIndex
+from qianru.index.filter import Filter
+from qianru.index.follower import Follower
+from qianru.index.home import (
+    DATABASE,
+    MODEL,
+    check_home,
+    lock_home,
+    make_home,
+    new_engine,
+    open_engine,
+    sizes_bytes,
+    unlock_home,
+)
+from qianru.index.intake import SourceFile, batches, document_digest, fields_json, tidy
+from qianru.index.statistics import StoredStatistics
+from qianru.index.storage import Storage
+from qianru.models import load
+from qianru.models.base import Explains, Model, chosen_kinds
+from qianru.models.bm25 import BM25
+from qianru.models.joined import JoinedModel
+from qianru.scores import fuse_rrf, fuse_weighted
+from qianru.text.analyze import Analyzer
+from qianru.types import Document, Embeddings, FloatArray, Hit, Kind, Progress
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+CANDIDATES = 100
+"""How many documents each kind brings to the fusion, at least."""
+
+Fusion = Literal["rrf", "weighted"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What adding did: counts of documents."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: Report) -> Report:
+        return Report(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a document has its scores for a query.
+
+    terms: (word, what it adds to the sparse score), largest first;  scores: kind -> score
+    """
+
+    query: str
+    id: str
+    scores: Mapping[str, float]
+    terms: Sequence[tuple[str, float]] = ()
+
+
+def _guarded(method: Callable[Concatenate[Collection, P], R]) -> Callable[Concatenate[Collection, P], R]:
+    """One thread at a time, and never on a closed collection."""
+
+    @wraps(method)
+    def guarded(self: Collection, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._guard:
+            if self._closed:
+                raise CollectionError(f"The collection at {self.path} is closed. Open it again.")
+            return method(self, *args, **kwargs)
+
+    return guarded  # type: ignore[return-value]   # mypy asks for a positional-only self
+
+
+class Collection:
+    """Documents that can be searched, in one folder.
+
+        path/
+          collection.sqlite   documents, vectors, terms: the source of truth
+          model/              the model that makes the vectors
+          engine/             the search engine's part, made again whenever it is lost
+
+    A document is stored when `add` returns, also if the process is killed a moment later. One process at a time may
+    open a collection for writing; any number may read it with read_only=True, by exact search in memory.
+    """
+
+    def __init__(self, path: Path, storage: Storage, model: Model, lock: BaseFileLock | None) -> None:
+        """Not for callers: see create and open. lock is held by the only writer, None means read-only."""
+        self.path = path
+        self.model = model
+        self._storage = storage
+        self._lock = lock
+        self._guard = threading.RLock()
+        self._closed = False
+        self._bm25 = next((part for part in _parts(model) if isinstance(part, BM25)), None)
+        self._statistics = None if self._bm25 is None else StoredStatistics(storage)
+        if self._bm25 is not None and self._statistics is not None:
+            self._bm25.statistics = self._statistics
+        self._follower: Follower | None = None
+        self._seen = int(storage.meta("sequence"))      # transaction that BM25's statistics are of
+
+    # opening and closing
+
+    @classmethod
+    def create(cls, path: str | Path, model: Model | str = "bm25") -> Self:
+        """A new, empty collection in a folder that does not exist or is empty.
+
+        model: a model, or a name or path for qianru.load; it is copied into the collection
+        """
+        make_home(Path(path), load(model) if isinstance(model, str) else model)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path, *, model: Model | None = None, read_only: bool = False) -> Self:
+        """A collection that exists.
+
+        model: if given, it must be the one that the collection was made with
+        Raises CollectionBusy if another process has it open for writing, CollectionDamaged if its files are not what
+        was written, ModelMismatch for another model.
+        """
+        path = Path(path)
+        check_home(path)
+        lock = None if read_only else lock_home(path)
+        storage = None
+        try:
+            storage = Storage.open(path / DATABASE, read_only=read_only)
+            own = load(str(path / MODEL))
+            made_with = storage.meta("fingerprint")
+            if own.spec.fingerprint != made_with:
+                raise ModelMismatch(
+                    f"{path / MODEL} is not the model that made this collection (fingerprint "
+                    f"{own.spec.fingerprint[:12]}, not {made_with[:12]}). Put the old model back, or index again."
+                )
+            if model is not None and model.spec.fingerprint != made_with:
+                raise ModelMismatch(
+                    f"{path} was made with {own.spec.name} ({made_with[:12]}), not with {model.spec.name} "
+                    f"({model.spec.fingerprint[:12]}). Open it without naming a model, or index again with the new one."
+                )
+            return cls(path, storage, own, lock)
+        except BaseException:
+            if storage is not None:
+                storage.close()
+            if lock is not None:
+                unlock_home(path, lock)
+            raise
+
+    def close(self) -> None:
+        """Brings the search engine up to date and gives everything back; closing twice is fine."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                if self._follower is not None:
+                    self._follower.catch_up()
+                    self._follower.mark()
+                    self._follower.close()
+            finally:
+                self._storage.close()
+                if self._lock is not None:
+                    unlock_home(self.path, self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # writing
+
+    @_guarded
+    def add(self, documents: Iterable[str | Document], *, progress: Progress | None = None) -> Report:
+        """Stores the documents, replacing those with the same id; unchanged ones cost no work.
+
+        A plain text gets an id made of its content. Every document of a finished batch (at most 1,000) is durable, so
+        after an interruption the same call goes on where it stopped. progress counts documents.
+        """
+        self._must_write()
+        total = len(documents) if isinstance(documents, Sized) else None
+        report, done = Report(), 0
+        for batch in batches(documents):
+            report += self._put(batch)
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        return report
+
+    @_guarded
+    def add_passages(self, passages: Sequence[Document], finished: Sequence[SourceFile]) -> Report:
+        """Adds passages of files, in one transaction with the note of the files that are complete with them.
+
+        Older passages of those files, with numbers beyond their last, are removed in it too.
+        """
+        self._must_write()
+        return self._put([tidy(passage) for passage in passages], finished)
+
+    def _put(self, batch: Sequence[Document], finished: Sequence[SourceFile] = ()) -> Report:
+        documents = list({document.id: document for document in batch}.values())      # of equal ids the last one
+        fields = [fields_json(document) for document in documents]
+        digests = [document_digest(document.text, json) for document, json in zip(documents, fields, strict=True)]
+        known = self._storage.known([document.id for document in documents])
+        changed = [i for i, document in enumerate(documents)
+                   if document.id not in known or known[document.id].digest != digests[i]]
+        old = [known[documents[i].id].n for i in changed if documents[i].id in known]
+        stale = [n for file in finished for n in self._storage.passages_beyond(file.path, file.n_passages)]
+        if changed or finished:
+            with self._change() as sequence:
+                self._unlearn(old + stale)
+                self._storage.delete(stale, sequence)
+                if changed:
+                    embeddings = self._embed([documents[i].text for i in changed])
+                    ns = []
+                    for i in changed:
+                        before = known.get(documents[i].id)
+                        ns.append(self._storage.put(
+                            documents[i], fields[i], digests[i], sequence, None if before is None else before.n))
+                    self._storage.put_vectors(ns, embeddings)
+                self._storage.put_sources(finished)
+        return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
+
+    @_guarded
+    def has_source(self, path: str, digest: bytes) -> bool:
+        """Whether a file with that content has been added completely."""
+        return bool(self._storage.query("SELECT 1 FROM sources WHERE path = ? AND digest = ?", (path, digest)))
+
+    @_guarded
+    def sources(self) -> list[str]:
+        """The paths of all files that have been added."""
+        return [path for (path,) in self._storage.query("SELECT path FROM sources ORDER BY path")]
+
+    @_guarded
+    def remove_sources(self, paths: Sequence[str]) -> int:
+        """Removes files and their passages; returns how many passages."""
+        self._must_write()
+        ns = [n for path in paths for n in self._storage.passages_beyond(path, 0)]
+        with self._change() as sequence:
+            self._unlearn(ns)
+            self._storage.delete(ns, sequence)
+            self._storage.connection.executemany("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
+        return len(ns)
+
+    @_guarded
+    def delete(self, ids: str | Iterable[str]) -> int:
+        """Removes documents by id; returns how many there were."""
+        self._must_write()
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        ns = [known.n for known in self._storage.known(wanted).values()]
+        if ns:
+            with self._change() as sequence:
+                self._unlearn(ns)
+                self._storage.delete(ns, sequence)
+        return len(ns)
+
+    @contextmanager
+    def _change(self) -> Iterator[int]:
+        """A transaction and its number; BM25's statistics go with it or fall back with it."""
+        try:
+            with self._storage.transaction():
+                yield self._storage.next_sequence()
+                if self._statistics is not None:
+                    self._statistics.write()
+        except BaseException:
+            if self._statistics is not None:
+                self._statistics.forget_changes()
+            raise
+
+    def _must_write(self) -> None:
+        if self._lock is None:
+            raise CollectionError(f"{self.path} was opened read-only. Open it without read_only to change it.")
+
+    def _embed(self, texts: list[str]) -> Embeddings:
+        """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
+        spec = self.model.spec
+        if self._bm25 is None:
+            made = self.model.encode(texts, role="document")
+            return Embeddings(spec.name, made.n_tokens, made.n_truncated, _unit(made.dense), made.sparse)
+        counts, lengths = self._bm25.count(texts, grow=True)
+        self._bm25.learn(counts, lengths)
+        others = [kind for kind in spec.kinds if kind != "sparse"]
+        dense = self.model.encode(texts, role="document", kinds=others).dense if others else None
+        return Embeddings(spec.name, lengths, dense=_unit(dense), sparse=counts)
+
+    def _unlearn(self, ns: Sequence[int]) -> None:
+        if self._bm25 is not None and ns:
+            stored = self._storage.vectors(ns)
+            assert stored.sparse is not None
+            self._bm25.forget(stored.sparse, stored.n_tokens)
+
+    # reading
+
+    @_guarded
+    def get(self, id: str) -> Document:
+        """The document by that id. Raises UnknownName."""
+        known = self._storage.known([id])
+        if not known:
+            near = self._storage.query("SELECT id FROM documents WHERE id >= ? ORDER BY id LIMIT 3", (id,))
+            raise UnknownName("document", id, [row[0] for row in near])
+        return self._storage.documents([known[id].n])[known[id].n]
+
+    @_guarded
+    def count(self, where: Filter | str | None = None) -> int:
+        """How many documents there are, or pass the filter."""
+        if where is None:
+            return int(self._storage.query("SELECT count(*) FROM documents")[0][0])
+        return sum(1 for _ in self._passing(where))
+
+    @_guarded
+    def documents(self, where: Filter | str | None = None, limit: int = 20, offset: int = 0) -> list[Document]:
+        """Documents in the order of first adding."""
+        return [document for i, document in enumerate(self._passing(where)) if offset <= i < offset + limit]
+
+    def _passing(self, where: Filter | str | None) -> Iterator[Document]:
+        chosen = Filter.parse(where) if isinstance(where, str) else where
+        for _, document in self._storage.each_document():
+            if chosen is None or chosen.matches(document.fields):
+                yield document
+
+    # searching
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Filter | str | None = None,
+        kinds: Sequence[Kind] | None = None,
+        fusion: Fusion = "rrf",
+        weights: Mapping[Kind, float] | None = None,
+    ) -> list[Hit]:
+        """The k best documents for the query, best first; equal scores in order of first adding.
+
+        kinds: which vectors to search by, all by default; where several, their rankings are fused:
+        fusion: "rrf" by ranks (Cormack 2009), "weighted" by scores, each kind's scaled to 0..1
+        weights: kind -> its weight in the fusion, 1 by default
+        """
+        if not isinstance(query, str):
+            raise BadInput("search takes one query; for several use search_many.")
+        return self.search_many([query], k, where=where, kinds=kinds, fusion=fusion, weights=weights)[0]
+
+    @_guarded
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        where: Filter | str | None = None,
+        kinds: Sequence[Kind] | None = None,
+        fusion: Fusion = "rrf",
+        weights: Mapping[Kind, float] | None = None,
+    ) -> list[list[Hit]]:
+        """As search, for several queries at once: row i for query i."""
+        if k < 1:
+            raise BadInput(f"k is the number of hits to return, at least 1; got {k}.")
+        if fusion not in ("rrf", "weighted"):
+            raise UnknownName("fusion", fusion, ["rrf", "weighted"])
+        chosen = chosen_kinds(self.model.spec, kinds)
+        if strange := set(weights or {}) - set(chosen):
+            raise UnknownName("kind of vector", sorted(strange)[0], chosen)
+        condition = Filter.parse(where) if isinstance(where, str) else where
+        self._refresh()
+        embedded = self._query(queries, chosen)
+        depth = k if len(chosen) == 1 else max(CANDIDATES, k)
+        found = {kind: [_known(ranking) for ranking in self._follow().search(embedded, kind, depth, condition)]
+                 for kind in chosen}
+        shares = [(weights or {}).get(kind, 1.0) for kind in chosen]
+        return [self._hits({kind: found[kind][i] for kind in chosen}, k, fusion, shares) for i in range(len(queries))]
+
+    @_guarded
+    def explain(self, query: str, id: str) -> Explanation:
+        """What makes the scores of a document for a query: its words for sparse vectors, the cosine for dense ones."""
+        document = self.get(id)
+        self._refresh()
+        scores: dict[str, float] = {}
+        terms: Sequence[tuple[str, float]] = ()
+        for part in _parts(self.model):
+            if isinstance(part, Explains):
+                terms = part.contributions(query, document.text)
+                scores["sparse"] = float(sum(weight for _, weight in terms))
+        if "dense" in self.model.spec.kinds:
+            asked = self._query([query], ("dense",)).dense
+            stored = self._storage.vectors([self._storage.known([id])[id].n]).dense
+            assert asked is not None
+            assert stored is not None
+            scores["dense"] = float(asked[0] @ stored[0])
+        return Explanation(query, id, scores, terms)
+
+    def matches(self, query: str, text: str) -> list[tuple[int, int]]:
+        """(start, end) of each word of the text that is also in the query, as the model sees words."""
+        analyzer = next((part.analyzer for part in _parts(self.model) if isinstance(part, Explains)), Analyzer())
+        wanted = set(analyzer.tokens(query))
+        return [(start, end) for token, start, end in analyzer.spans(text) if token in wanted]
+
+    def _query(self, queries: Sequence[str], kinds: Sequence[Kind]) -> Embeddings:
+        made = self.model.encode(queries, role="query", kinds=kinds)
+        return Embeddings(made.model, made.n_tokens, made.n_truncated, _unit(made.dense), made.sparse)
+
+    def _hits(self, found: Mapping[Kind, Ranking], k: int, fusion: Fusion, weights: Sequence[float]) -> list[Hit]:
+        rankings = list(found.values())
+        if len(rankings) == 1:
+            ids, scores = rankings[0]
+        else:
+            ids, scores = fuse_rrf(rankings, weights) if fusion == "rrf" else fuse_weighted(rankings, weights)
+        ns = ids[:k].tolist()
+        documents = self._storage.documents(ns)
+        places = {kind: {n: place for place, n in enumerate(ranking.ids.tolist())} for kind, ranking in found.items()}
+        hits = []
+        for n, score in zip(ns, scores[:k].tolist(), strict=True):
+            in_kinds = {kind: place[n] for kind, place in places.items() if n in place}
+            hits.append(Hit(
+                documents[n].id, documents[n].text, documents[n].fields, score,
+                scores={kind: float(found[kind].scores[place]) for kind, place in in_kinds.items()},
+                ranks={kind: place + 1 for kind, place in in_kinds.items()},
+            ))
+        return hits
+
+    # the index
+
+    def _follow(self) -> Follower:
+        if self._follower is None:
+            kinds, dim = self._stored_kinds, self.model.spec.dim
+            if self._lock is None:
+                self._follower = Follower(self._storage, lambda: ExactIndex(kinds, dim), self._bm25)
+            else:
+                self._follower = Follower(self._storage, lambda: new_engine(self.path, kinds, dim), self._bm25,
+                                          engine=open_engine(self.path, kinds, dim))
+        return self._follower
+
+    @property
+    def _stored_kinds(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.model.spec.kinds if kind in ("dense", "sparse"))
+
+    def _refresh(self) -> None:
+        """Sees what another process has committed since the last look."""
+        if self._lock is None and self._statistics is not None:
+            latest = int(self._storage.meta("sequence"))
+            if latest != self._seen:
+                self._statistics.forget_changes()
+                self._seen = latest
+
+    # looking after
+
+    @_guarded
+    def info(self) -> dict[str, Any]:
+        """What the collection is: model, counts, sizes in bytes."""
+        spec = self.model.spec
+        return {
+            "path": str(self.path),
+            "created": self._storage.meta("created"),
+            "model": spec.name,
+            "kinds": list(spec.kinds),
+            "dim": spec.dim,
+            "fingerprint": spec.fingerprint,
+            "n_documents": self.count(),
+            "n_sources": self._storage.query("SELECT count(*) FROM sources")[0][0],
+            "n_terms": self._storage.query("SELECT count(*) FROM terms WHERE frequency > 0")[0][0],
+            "mean_length": self._bm25.mean_length if self._bm25 is not None else None,
+            "size_bytes": sizes_bytes(self.path),
+        }
+
+    @_guarded
+    def rebuild(self, *, progress: Progress | None = None) -> int:
+        """Verifies every document, counts BM25's statistics anew and makes the engine's part again; returns how many.
+
+        Raises CollectionDamaged, naming the document, where the source of truth itself is not what was written.
+        """
+        self._must_write()
+        self._storage.verify()
+        if self._bm25 is not None and self._statistics is not None:
+            with self._change():
+                self._statistics.clear()
+                for rows in self._storage.each_stored(0):
+                    assert rows.embeddings.sparse is not None
+                    self._bm25.learn(rows.embeddings.sparse, rows.embeddings.n_tokens)
+        self._follow().rebuild(progress)
+        return self.count()
+
+
+def _parts(model: Model) -> Sequence[Model]:
+    return model.parts if isinstance(model, JoinedModel) else [model]
+
+
+def _known(ranking: Ranking) -> Ranking:
+    """Without similarities of 0: a text of which the model knows no word is a zero vector, and like nothing."""
+    known = ranking.scores != 0
+    return ranking if known.all() else Ranking(ranking.ids[known], ranking.scores[known])
+
+
+def _unit(dense: FloatArray | None) -> FloatArray | None:
+    """(n, d) float32 rows of length 1, so that dot products are cosines; zero rows stay zero."""
+    if dense is None:
+        return None
+    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+    unit = np.zeros(dense.shape, np.float32)
+    np.divide(dense, lengths, out=unit, where=lengths > 0, casting="same_kind")
+    return unit

@@ -1,0 +1,115 @@
+"""The folder of a collection: made whole or not at all, written by one process at a time, with an engine inside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, StorageFailed
+from qianru.index.engine import EngineIndex
+from qianru.index.storage import Storage
+from qianru.models.base import Model
+from qianru.types import Kind
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+DATABASE, ENGINE, MODEL = "collection.sqlite", "engine", "model"
+LOCK, WRITER = "lock", "writer"       # the lock itself, and the number of the process that holds it
+log = logging.getLogger("qianru")
+
+
+def make_home(path: Path, model: Model) -> None:
+    """Writes an empty collection for the model; the folder appears when it is complete.
+
+    Raises CollectionError where a collection stands already, BadInput where anything else does.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        if (path / DATABASE).exists():
+            raise CollectionError(f"{path} already holds a collection. Open it, or choose another folder.")
+        raise BadInput(f"{path} is not empty. Choose a folder that does not exist yet.")
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path} is a file; a collection is a folder. Choose another path.")
+    save = getattr(model, "save", None)
+    if save is None:
+        raise BadInput(f"{model.spec.name} cannot be saved, so a collection cannot keep it.")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        draft.mkdir(parents=True)
+        save(draft / MODEL)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        Storage.create(draft / DATABASE, {"created": created, "fingerprint": model.spec.fingerprint}).close()
+        draft.replace(path)
+    except StorageFailed:
+        raise
+    except OSError as error:
+        raise StorageFailed(f"The collection {path} cannot be made: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_home(path: Path) -> None:
+    """Raises CollectionError unless something like a collection is there."""
+    if not any((path / name).exists() for name in (DATABASE, MODEL)):
+        raise CollectionError(f"There is no collection at {path}. Make one: qianru index FOLDER --collection {path}")
+
+
+def lock_home(path: Path) -> BaseFileLock:
+    """The right to write, held until unlock_home or until the process ends. Raises CollectionBusy, StorageFailed."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+        (path / WRITER).write_text(str(os.getpid()))
+    except Timeout:
+        writer = path / WRITER
+        who = f" (process {writer.read_text()})" if writer.exists() else ""
+        raise CollectionBusy(
+            f"{path} is open for writing in another program{who}. Close it there, or open it here with read_only=True."
+        ) from None
+    except OSError as error:
+        lock.release()
+        raise StorageFailed(
+            f"{path} cannot be written: {error.strerror}. Make room or change its permissions, or open it with "
+            "read_only=True."
+        ) from error
+    return lock
+
+
+def unlock_home(path: Path, lock: BaseFileLock) -> None:
+    (path / WRITER).unlink(missing_ok=True)
+    lock.release()
+
+
+def open_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None) -> EngineIndex:
+    """The engine as it lies in the folder; a new and empty one where that is missing or damaged."""
+    if (path / ENGINE).exists():
+        try:
+            return EngineIndex.load(path / ENGINE)
+        except CollectionDamaged as error:
+            log.warning("The search engine's part of %s is made again from the documents: %s", path, error)
+    return new_engine(path, kinds, dim)
+
+
+def new_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None) -> EngineIndex:
+    """An empty engine in place of whatever lies there."""
+    shutil.rmtree(path / ENGINE, ignore_errors=True)
+    return EngineIndex.create(path / ENGINE, kinds, dim)
+
+
+def sizes_bytes(path: Path) -> Mapping[str, int]:
+    """What each part takes on the disk."""
+    return {name: _size_bytes(path / part) for name, part in
+            {"documents": DATABASE, "engine": ENGINE, "model": MODEL}.items()}
+
+
+def _size_bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.exists() else 0

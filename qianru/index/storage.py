@@ -1,0 +1,349 @@
+"""The source of truth of a collection: one SQLite file with documents, vectors, terms and a counter of transactions.
+
+A committed transaction is the acknowledgement. The search engine follows it by the sequence number of its rows, and can
+be thrown away and made again from here at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from qianru.errors import CollectionDamaged, CollectionError, StorageFailed
+from qianru.index.intake import SourceFile, document_digest
+from qianru.types import Document, Embeddings, IntArray, SparseRows, Value
+
+APPLICATION_ID = 0x71_69_61_6E      # "qian": tells our files from any other SQLite file
+FORMAT = 1
+ROWS_AT_ONCE = 2_000
+MEND = "Restore the collection from a copy, or delete it and index again."
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE documents (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice, so the engine cannot mistake one document for another
+    id TEXT NOT NULL UNIQUE,
+    text TEXT NOT NULL,
+    fields TEXT NOT NULL,                  -- JSON object
+    digest BLOB NOT NULL,                  -- of text and fields
+    sequence INTEGER NOT NULL              -- transaction that last wrote this row
+);
+CREATE INDEX documents_by_sequence ON documents (sequence);
+CREATE TABLE vectors (
+    n INTEGER PRIMARY KEY REFERENCES documents,
+    n_tokens INTEGER NOT NULL,
+    dense BLOB,                            -- float32
+    terms BLOB, weights BLOB,              -- uint32 and float32; for BM25 the weights are plain counts
+    checksum INTEGER NOT NULL              -- CRC-32 of the three
+);
+CREATE TABLE deleted (n INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
+CREATE TABLE terms (term_column INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, frequency INTEGER NOT NULL);
+CREATE TABLE sources (path TEXT PRIMARY KEY, digest BLOB NOT NULL, n_passages INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Known(NamedTuple):
+    """What stands under an id already."""
+
+    n: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Some rows as the engine wants them: vectors as stored, with their document numbers and fields."""
+
+    ns: IntArray
+    embeddings: Embeddings
+    fields: list[dict[str, Value]]
+
+
+class Storage:
+    """One open database. Methods that write must be called inside `transaction`."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        self.connection = connection
+        self.file = file
+
+    @classmethod
+    def create(cls, file: Path, meta: Mapping[str, Any]) -> Storage:
+        """A new, empty database; the file must not exist."""
+        with guarded(file):
+            connection = _connect(f"{file.absolute().as_uri()}?mode=rwc")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(SCHEMA)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            storage = cls(connection, file)
+            with storage.transaction():
+                for key, value in {"sequence": 0, "n_documents": 0, "n_tokens": 0, **meta}.items():
+                    storage.set_meta(key, value)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")     # so that the file itself says what it is
+        return storage
+
+    @classmethod
+    def open(cls, file: Path, *, read_only: bool = False) -> Storage:
+        """An existing database, checked to be ours and whole at first sight.
+
+        Raises CollectionDamaged for a truncated or foreign file, CollectionError for a format that is too new.
+        """
+        _check_header(file)
+        with guarded(file):
+            connection = _connect(f"{file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}")
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+            except sqlite3.OperationalError:
+                if not read_only or file.with_name(file.name + "-wal").exists():
+                    raise
+                # a folder that cannot be written: without a log file nobody writes, so no lock files are needed
+                connection.close()
+                connection = _connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1")
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            connection.close()
+            raise CollectionError(
+                f"{file} has format {version}; this version of Qianru reads up to {FORMAT}. Upgrade Qianru."
+            )
+        return cls(connection, file)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: commits at the end, rolls back on any error."""
+        with guarded(self.file):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a SELECT."""
+        with guarded(self.file):
+            return self.connection.execute(sql, parameters).fetchall()
+
+    # meta
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        rows = self.query("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else default
+
+    def set_meta(self, key: str, value: Any) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def next_sequence(self) -> int:
+        """Starts the next numbered change and returns its number."""
+        sql = "UPDATE meta SET value = value + 1 WHERE key = 'sequence' RETURNING value"
+        return int(self.connection.execute(sql).fetchone()[0])
+
+    # documents
+
+    def known(self, ids: Sequence[str]) -> dict[str, Known]:
+        """Those of the ids that are stored."""
+        found: dict[str, Known] = {}
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            part = ids[start : start + ROWS_AT_ONCE]
+            rows = self.query(f"SELECT id, n, digest FROM documents WHERE id IN ({marks(len(part))})", part)
+            found.update({id: Known(n, digest) for id, n, digest in rows})
+        return found
+
+    def put(self, document: Document, fields: str, digest: bytes, sequence: int, n: int | None) -> int:
+        """Writes one document, over row n if that is given; returns its row."""
+        if n is None:
+            cursor = self.connection.execute(
+                "INSERT INTO documents (id, text, fields, digest, sequence) VALUES (?, ?, ?, ?, ?)",
+                (document.id, document.text, fields, digest, sequence),
+            )
+            return int(cursor.lastrowid or 0)
+        self.connection.execute(
+            "UPDATE documents SET text = ?, fields = ?, digest = ?, sequence = ? WHERE n = ?",
+            (document.text, fields, digest, sequence, n),
+        )
+        return n
+
+    def put_vectors(self, ns: Sequence[int], embeddings: Embeddings) -> None:
+        """Writes the vectors of rows ns."""
+        dense, sparse = embeddings.dense, embeddings.sparse
+        denses: Sequence[bytes | None] = [None] * len(ns)
+        terms, weights = denses, denses
+        if dense is not None:
+            denses = [row.tobytes() for row in np.ascontiguousarray(dense, "<f4")]
+        if sparse is not None:
+            spans = list(pairwise((sparse.offsets * 4).tolist()))
+            term_bytes, weight_bytes = sparse.terms.astype("<u4").tobytes(), sparse.weights.astype("<f4").tobytes()
+            terms = [term_bytes[start:end] for start, end in spans]
+            weights = [weight_bytes[start:end] for start, end in spans]
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (n, n_tokens, d, t, w, checksum(d, t, w))
+                for n, n_tokens, d, t, w in zip(ns, embeddings.n_tokens.tolist(), denses, terms, weights, strict=True)
+            ],
+        )
+
+    def delete(self, ns: Sequence[int], sequence: int) -> None:
+        """Removes the rows and leaves a note for the engine."""
+        rows = [(n,) for n in ns]
+        self.connection.executemany("DELETE FROM vectors WHERE n = ?", rows)
+        self.connection.executemany("DELETE FROM documents WHERE n = ?", rows)
+        self.connection.executemany("INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(n, sequence) for n in ns])
+
+    def put_sources(self, files: Sequence[SourceFile]) -> None:
+        """Notes the files as complete."""
+        self.connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", files)
+
+    def passages_beyond(self, path: str, last: int) -> list[int]:
+        """Rows of the passages path#k with k above the last."""
+        # "$" follows "#", so the range holds all ids that begin with path#
+        rows = self.query("SELECT n, id FROM documents WHERE id > ? AND id < ?", (f"{path}#", f"{path}$"))
+        numbered = ((n, id[len(path) + 1 :]) for n, id in rows)
+        return [n for n, number in numbered if number.isdecimal() and int(number) > last]
+
+    def verify(self) -> None:
+        """Reads everything; raises CollectionDamaged where it is not what was written."""
+        found = [str(row[0]) for row in self.query("PRAGMA quick_check(3)")]
+        if found != ["ok"]:
+            raise CollectionDamaged(f"{self.file} is damaged: {'; '.join(found)}. {MEND}")
+        for id, text, fields, digest in self.connection.execute("SELECT id, text, fields, digest FROM documents"):
+            if document_digest(text, fields) != digest:
+                raise CollectionDamaged(f"{self.file}: document {id!r} is not what was written. {MEND}")
+        lost = self.query("SELECT id FROM documents LEFT JOIN vectors USING (n) WHERE vectors.n IS NULL LIMIT 1")
+        if lost:
+            raise CollectionDamaged(f"{self.file}: the vectors of document {lost[0][0]!r} are missing. {MEND}")
+
+    def documents(self, ns: Sequence[int]) -> dict[int, Document]:
+        """Row -> document, for those of the rows that exist."""
+        rows = self.query(f"SELECT n, id, text, fields FROM documents WHERE n IN ({marks(len(ns))})", ns)
+        return {n: Document(id, text, json.loads(fields)) for n, id, text, fields in rows}
+
+    def each_document(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """Every (row, document) in order of first adding, read in pieces."""
+        while rows := self.query(
+            f"SELECT n, id, text, fields FROM documents WHERE n > ? ORDER BY n LIMIT {ROWS_AT_ONCE}", (after,)
+        ):
+            yield from ((n, Document(id, text, json.loads(fields))) for n, id, text, fields in rows)
+            after = rows[-1][0]
+
+    # vectors
+
+    def vectors(self, ns: Sequence[int]) -> Embeddings:
+        """The stored vectors of the rows, in that order; every row must exist."""
+        rows = {row[0]: row for row in self.query(
+            f"SELECT n, n_tokens, dense, terms, weights, checksum FROM vectors WHERE n IN ({marks(len(ns))})", ns
+        )}
+        return self._embeddings([rows[n] for n in ns])
+
+    def each_stored(self, since: int) -> Iterator[StoredRows]:
+        """What has been written after the given transaction, in pieces, by row."""
+        after = 0
+        while rows := self.query(
+            "SELECT n, n_tokens, dense, terms, weights, checksum, fields FROM documents JOIN vectors USING (n) "
+            f"WHERE n > ? AND sequence > ? ORDER BY n LIMIT {ROWS_AT_ONCE}",
+            (after, since),
+        ):
+            after = rows[-1][0]
+            ns = np.array([row[0] for row in rows], np.int64)
+            yield StoredRows(ns, self._embeddings(rows), [json.loads(row[6]) for row in rows])
+
+    def deleted_since(self, sequence: int) -> IntArray:
+        """Rows that have been deleted after the given transaction."""
+        return np.array([n for (n,) in self.query("SELECT n FROM deleted WHERE sequence > ?", (sequence,))], np.int64)
+
+    def _embeddings(self, rows: Sequence[Any]) -> Embeddings:
+        for n, _, dense, terms, weights, stored, *_ in rows:
+            if checksum(dense, terms, weights) != stored:
+                raise CollectionDamaged(
+                    f"{self.file}: the vectors of document {n} are not what was written. {MEND}"
+                )
+        dense = sparse = None
+        if rows and rows[0][2] is not None:
+            dense = np.frombuffer(b"".join(row[2] for row in rows), "<f4").reshape(len(rows), -1)
+        if rows and rows[0][3] is not None:
+            offsets = np.zeros(len(rows) + 1, np.int64)
+            np.cumsum([len(row[3]) // 4 for row in rows], out=offsets[1:])
+            terms = np.frombuffer(b"".join(row[3] for row in rows), "<u4").astype(np.int64)
+            weights = np.frombuffer(b"".join(row[4] for row in rows), "<f4")
+            sparse = SparseRows(offsets, terms, weights, int(terms.max()) + 1 if len(terms) else 0)
+        return Embeddings("stored", np.array([row[1] for row in rows], np.int64), dense=dense, sparse=sparse)
+
+
+def checksum(*blobs: bytes | None) -> int:
+    """CRC-32 over the blobs."""
+    value = 0
+    for blob in blobs:
+        value = crc32(blob or b"", value)
+    return value
+
+
+def marks(n: int) -> str:
+    """n question marks for an IN list."""
+    return ",".join("?" * n)
+
+
+@contextmanager
+def guarded(file: Path) -> Iterator[None]:
+    """Turns what SQLite says into an error that names the file and says what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_BUSY"):
+            raise CollectionError(f"{file} is locked by another program; try again when it is done.") from error
+        advice = {
+            "SQLITE_FULL": "The disk is full; make room and run it again",
+            "SQLITE_READONLY": "It cannot be written; check its permissions, or open the collection read-only",
+            "SQLITE_CANTOPEN": "It cannot be opened; check that the folder exists and may be written",
+            "SQLITE_IOERR": "The disk failed or is full",
+        }
+        for start, text in advice.items():
+            if name.startswith(start):
+                raise StorageFailed(f"{file}: {text}. What was stored before is intact. ({error})") from error
+        raise CollectionDamaged(f"{file} cannot be read as a collection: {error}.") from error
+    except sqlite3.DatabaseError as error:
+        raise CollectionDamaged(
+            f"{file} is damaged or is no collection: {error}. {MEND}"
+        ) from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -65536")    # 64 MiB
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def _check_header(file: Path) -> None:
+    """Raises unless the file begins as a database of ours and is as long as its header says."""
+    try:
+        with file.open("rb") as stream:
+            header = stream.read(100)
+            size = file.stat().st_size
+    except FileNotFoundError:
+        raise CollectionDamaged(f"{file} is missing: {file.parent} is no collection, or part of it was lost.") from None
+    except OSError as error:
+        raise CollectionError(f"{file} cannot be read: {error.strerror}.") from error
+    if not header.startswith(b"SQLite format 3\0") or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise CollectionDamaged(f"{file} is not a Qianru collection's database. Was another file put in its place?")
+    page = int.from_bytes(header[16:18], "big")
+    page = 65536 if page == 1 else page
+    pages = int.from_bytes(header[28:32], "big")
+    if size < page * pages and not file.with_name(file.name + "-wal").exists():
+        raise CollectionDamaged(
+            f"{file} is cut short: {size:,} of {page * pages:,} bytes. {MEND}"
+        )
