@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
-    import sys
-
-    from qianru.cli.app import run  # here, so that importing the package stays light
-
+    try:
+        from qianru.cli.app import run  # here, so that importing the package stays light
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

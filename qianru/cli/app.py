@@ -68,7 +68,7 @@ def run(arguments: list[str]) -> int:
         return WRONG_USE
     except (KeyboardInterrupt, Abort):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):      # rich and typer turn the first into the second
         # The reader (head, less) has gone and wants no more; what is still buffered must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -211,17 +211,14 @@ def similar(
 
 def show_items(item: str, found: Sequence[Similar]) -> None:
     """Prints the items, best first."""
-    from rich.table import Table
+    from rich.text import Text
 
     if not found:
         note(f"No item shares a word with {one_line(item)}.")
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for style in ("bold", "green", ""):
-        table.add_column(style=style, overflow="fold")
+    show(f"Like {one_line(item)}:")
     for rank, near in enumerate(found, 1):
-        table.add_row(str(rank), f"{near.score:.4f}", one_line(near.name))
-    show(f"Like {one_line(item)}:", table)
+        show(Text.assemble((f"{rank:<3} ", "bold"), (f"{near.score:.4f}  ", "green"), one_line(near.name)))
 
 
 def describing_model(name: str, texts: Sequence[str]) -> Model:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qianru.cli.layout import one_line
+from qianru.cli.layout import columns, one_line
 from qianru.cli.options import CARE, AsJson, CollectionPath, Where, collection_path, examples, open_to_read
 from qianru.cli.terminal import show, show_json
 
@@ -65,15 +65,13 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
 def show_facts(facts: Mapping[str, Any]) -> None:
     """Prints names and values, one a line."""
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value is not None:
-            table.add_row(name.removeprefix("n_").removesuffix("_bytes").replace("_", " "), _told(name, value))
-    show(table)
+    told = {name.removeprefix("n_").removesuffix("_bytes").replace("_", " "): _told(name, value)
+            for name, value in facts.items() if value is not None}
+    width = max(map(columns, told), default=0)
+    for name, value in told.items():
+        show(Text.assemble((name + " " * (width - columns(name)), "cyan"), f"  {value}"))
 
 
 def _told(name: str, value: Any) -> str:

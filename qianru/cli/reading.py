@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from qianru.cli.terminal import note
 from qianru.errors import BadFile, UnknownName
 
 if TYPE_CHECKING:
-    from qianru.text.read import Source
+    from qianru.text.read import Row, Source
 
 NAME_COLUMNS = ("name", "title", "id", "名称", "标题", "名字", "编号")
 PASSAGE_CHARS = 300       # as qianru index cuts them
@@ -27,16 +28,29 @@ def items_of(
     path: Path, text: Sequence[str], name: str | None, encoding: str | None
 ) -> tuple[list[str], list[str]]:
     """(names, texts) of the rows of a table, by the column that names them: the given, a usual or the first one."""
-    rows = list(sources((path,), text, encoding))
+    from qianru.text.read import Row, read_rows
+
+    rows: list[Row] = []
+    for row in read_rows(path, encoding):
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            note(f"warning: {one_line(str(row))}")
     if not rows:
-        raise BadFile(f"There are no rows with a text in '{path}'.")
-    columns = list(rows[0].fields)
-    if name is None:
-        usual = (column for known in NAME_COLUMNS for column in columns if column.strip().lower() == known)
-        name = next(usual, columns[0] if columns else None)
-    if name is None or name not in columns:
-        raise UnknownName("column of names", name or "", columns)
-    return [str(row.fields.get(name, "")) for row in rows], [row.text for row in rows]
+        raise BadFile(f"'{path}' has no rows.")
+    header = list(dict.fromkeys(column for row in rows for column in row.values))
+    usual = (column for known in NAME_COLUMNS for column in header if column.lower() == known)
+    key = name or next(usual, header[0])
+    for column in (*text, key):
+        if column not in header:
+            raise UnknownName(f"column in {path}", column, header)
+    return [_cell(row, [key]) for row in rows], [_cell(row, text) for row in rows]
+
+
+def _cell(row: Row, columns: Sequence[str]) -> str:
+    values = (row.values.get(column) for column in columns)
+    return "\n".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                     for value in values if value is not None)
 
 
 def passages_of(paths: Sequence[Path], text_columns: str | None, encoding: str | None) -> list[str]:
@@ -52,14 +66,13 @@ def passages_of(paths: Sequence[Path], text_columns: str | None, encoding: str |
 
 
 def sources(paths: Sequence[Path], text_columns: Sequence[str] | None, encoding: str | None) -> Iterator[Source]:
-    """What can be read of the files; the rest is told on stderr."""
-    from qianru.text.read import Problem, read_file, readable_files
+    """What can be read of files and of all files in folders; the rest is told on stderr."""
+    from qianru.text.read import Problem, read_file, read_folder
 
-    columns = tuple(text_columns) if text_columns else None
     for path in paths:
-        for file in readable_files(path):
-            for source in read_file(file, text_columns=columns, encoding=encoding):
-                if isinstance(source, Problem):
-                    note(f"warning: {one_line(str(source))}")
-                else:
-                    yield source
+        read = read_folder if path.is_dir() else read_file
+        for source in read(path, text_columns=text_columns, encoding=encoding):
+            if isinstance(source, Problem):
+                note(f"warning: {one_line(str(source))}")
+            else:
+                yield source

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EXCERPT = 240          # characters of a passage to show
 WORDS_EXPLAINED = 12
+LABEL = 40             # columns of a row's other values
+PLACES = ("path", "line", "heading", "part", "title", "page")
 MATCH, SOURCE = "bold yellow", "cyan"
 
 
@@ -78,7 +80,7 @@ def show_hits(
     found = False
     for rank, (hit, reason) in enumerate(hits, 1):
         found = True
-        text = one_line(hit.text)
+        text = one_line(body(hit))
         text, spans = excerpt(text, library.matches(query, text), length)
         console.print(_headline(rank, hit))
         console.print(_paragraph(text, spans, console.width, indent="   "))
@@ -95,9 +97,23 @@ def _headline(rank: int, hit: Hit) -> Text:
     line = Text(f"{rank:<2} ", style="bold")
     line.append(f"{hit.score:.3f}  ", style="green")
     line.append(one_line(source(hit)), style=SOURCE)
-    if heading := hit.fields.get("heading"):
-        line.append(f"  {one_line(str(heading))}", style="bold")
+    if label := hit.fields.get("heading") or _row_label(hit):
+        line.append(f"  {one_line(str(label))}", style="bold")
     return line
+
+
+def _row_label(hit: Hit) -> str:
+    """The other columns of a table's row, as far as they are short."""
+    others = [value for name, value in hit.fields.items() if name not in PLACES and isinstance(value, str)]
+    return ", ".join(value for value in others if columns(value) <= LABEL)
+
+
+def body(hit: Hit) -> str:
+    """The passage without the headings that it begins with, which stand in the line above it."""
+    titles = str(hit.fields.get("heading", "")).split(" > ")
+    lines = hit.text.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.strip(" #\t") not in ("", *titles)), 0)
+    return "\n".join(lines[first:])
 
 
 def source(hit: Hit) -> str:
