@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXCERPT = 240          # characters of a passage to show
 WORDS_EXPLAINED = 12
+INDENT = "   "
 LABEL = 40             # columns of a row's other values
 PLACES = ("path", "line", "heading", "part", "title", "page")
 MATCH, SOURCE = "bold yellow", "cyan"
@@ -82,10 +83,10 @@ def show_hits(
         found = True
         text = one_line(body(hit))
         text, spans = excerpt(text, library.matches(query, text), length)
-        console.print(_headline(rank, hit))
-        console.print(_paragraph(text, spans, console.width, indent="   "))
+        console.print(_wrapped(_headline(rank, hit), console.width, ""))
+        console.print(_wrapped(_marked(text, spans), console.width))
         if reason is not None:
-            console.print(_reason(hit, reason))
+            console.print(_wrapped(_reason(hit, reason), console.width))
         console.print()
     if not found:
         note(f"Nothing found for: {one_line(query)}")
@@ -126,14 +127,22 @@ def source(hit: Hit) -> str:
     return short if line is None else f"{short}:{line}"
 
 
-def _paragraph(text: str, spans: Iterable[Span], width: int, indent: str) -> Text:
+def _marked(text: str, spans: Iterable[Span]) -> Text:
     from rich.text import Text
 
-    marked = Text(text, no_wrap=True, overflow="ignore")
+    marked = Text(text)
     for start, end in spans:
         marked.stylize(MATCH, start, end)
-    lines = marked.divide(wrap(text, max(width - columns(indent), 8)))
-    return Text("\n", no_wrap=True, overflow="ignore").join([Text(indent) + line for line in lines])
+    return marked
+
+
+def _wrapped(text: Text, width: int, first: str = INDENT) -> Text:
+    """The text in lines of that width, indented; the first line by first."""
+    from rich.text import Text
+
+    lines = text.divide(wrap(text.plain, max(width - len(INDENT), 8)))
+    indented = [Text(INDENT if i else first) + line for i, line in enumerate(lines)]
+    return Text("\n", no_wrap=True, overflow="ignore").join(indented)
 
 
 def _reason(hit: Hit, reason: Explanation) -> Text:
@@ -142,7 +151,7 @@ def _reason(hit: Hit, reason: Explanation) -> Text:
     parts = [f"{kind} {score:.3f}" + (f" (rank {hit.ranks[kind]})" if kind in hit.ranks else "")
              for kind, score in reason.scores.items()]
     words = [f"{one_line(word)} {weight:.2f}" for word, weight in reason.terms[:WORDS_EXPLAINED]]
-    return Text("   = " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
+    return Text("= " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
 
 
 def _hit_json(hit: Hit, reason: Explanation | None) -> dict[str, Any]:
