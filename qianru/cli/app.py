@@ -11,7 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 from qianru.cli import comparing, fitting, indexing, looking, searching
 from qianru.cli.options import examples
-from qianru.cli.terminal import note, prepare_streams
+from qianru.cli.terminal import note, prepare_streams, show_warnings
 from qianru.errors import QianruError
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
@@ -54,6 +54,7 @@ def _qianru(
 def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C."""
     prepare_streams()
+    show_warnings()
     try:
         code = app(arguments, prog_name="qianru", standalone_mode=False)
         sys.stdout.flush()

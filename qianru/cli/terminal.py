@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +26,21 @@ def prepare_streams() -> None:
     for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)
+
+
+class WarningNotes(logging.Handler):
+    """The library's warnings as lines for the person."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """From now on the library's warnings are printed on stderr."""
+    log = logging.getLogger("qianru")
+    if not any(isinstance(handler, WarningNotes) for handler in log.handlers):
+        log.addHandler(WarningNotes(logging.WARNING))
 
 
 def stdout() -> Console:
