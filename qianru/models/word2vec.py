@@ -27,10 +27,12 @@ class Word2Vec(WordVectorModel):
     dim: length of the vectors;  window: how many words to each side are context
     min_count: rarer words get no vector
     sg: learn by skip-gram (a word tells its context), otherwise by CBOW (the context tells the word)
-    negative: noise words for each true one;  epochs: passes over the texts. gensim's 5 are for millions of words: after
-        them all words of a novel are 0.95 similar, after 20 they are not
+    negative: noise words for each true one;  epochs: passes over the texts
     seed, workers: with workers=1 the same texts and seed give the same vectors, bit for bit, on the same machine and
         gensim; with more threads they never quite do. PYTHONHASHSEED plays no part since gensim 4.
+
+    The defaults are for thousands of texts; gensim's (CBOW, window 5, 5 epochs, plain mean) are for millions. Trained
+    on 1,000 abstracts, these find a title's abstract with a mean reciprocal rank of 0.84, gensim's with one of 0.20.
     Source: Mikolov et al. 2013.
     """
 
@@ -38,11 +40,11 @@ class Word2Vec(WordVectorModel):
         self,
         dim: int = 128,
         analyzer: Analyzer = Analyzer(),
-        pooling: Pooling = Pooling(),
+        pooling: Pooling = Pooling("sif"),
         *,
-        window: int = 5,
+        window: int = 10,
         min_count: int = 5,
-        sg: bool = False,
+        sg: bool = True,
         negative: int = 5,
         epochs: int = 20,
         seed: int = 1,
