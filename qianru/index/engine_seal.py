@@ -3,7 +3,8 @@
 The engine keeps no checksums and writes through memory maps: with files cut short or swapped it may load in peace and
 find less. So while nothing is being changed, the folder is sealed: a small file lists the others with their checksums.
 From the first change on it is not, and says in which run of the machine (boot) that happened. After a crash of the
-process alone, the maps are whole and a replay makes them right; after a crash of the machine they may be anything.
+process alone, the maps are whole, and the engine's log and a replay make them right. After a crash of the machine they
+may be anything, and a crash while the engine was moving vectors between segments is taken as one: no boot is named.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ FORMAT = 1
 NAME = "index.json"
 BLOCK = 1 << 16
 PASSED_OVER = {"edge_config.json", "tracker_journal.dat"}     # the engine rewrites or removes them as it loads
+SIZE_ONLY = {"mutable_id_tracker.versions"}                   # in these it writes zeros for what was deleted
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")             # Linux; elsewhere every crash counts as the machine's
 
 
@@ -74,7 +76,7 @@ class Seal:
         """Raises CollectionDamaged unless the shard's files are those that were sealed."""
         if self.files is None:
             if not self.boot or self.boot != boot():
-                raise damaged(folder, "the machine stopped while it was being written")
+                raise damaged(folder, "it was left in the middle of a change that cannot be taken up again")
             return
         found = checksums(shard)
         for path, sealed in self.files.items():
@@ -99,7 +101,10 @@ def boot() -> str:
 def checksums(shard: Path) -> dict[str, list[int]]:
     """Path -> [size, checksum] of every file."""
     files = sorted(file for file in shard.rglob("*") if file.is_file() and file.name not in PASSED_OVER)
-    return {file.relative_to(shard).as_posix(): [file.stat().st_size, _checksum(file)] for file in files}
+    return {
+        file.relative_to(shard).as_posix(): [file.stat().st_size, 0 if file.name in SIZE_ONLY else _checksum(file)]
+        for file in files
+    }
 
 
 def _checksum(file: Path) -> int:
