@@ -98,7 +98,8 @@ def main() -> None:
         "BM25, words": Analyzer(),
         "BM25, words, script folded": Analyzer(fold_script=True),
         "BM25, search mode": Analyzer(mode="search"),
-        "BM25, search mode, script folded (what collections use)": SEARCH,
+        "BM25, search mode, script folded": Analyzer(mode="search", fold_script=True),
+        "BM25, search mode and characters, script folded (collections)": SEARCH,
         "BM25, characters and pairs of them": Analyzer(unit="char", ngrams=(1, 2), fold_script=True),
     }
     for task in tasks(data_folder()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,7 @@ from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
 from qianru.scores import fuse_rrf, fuse_weighted
 from qianru.text.analyze import Analyzer
+from qianru.text.stopwords import stop_words
 from qianru.types import Document, Embeddings, FloatArray, Hit, Kind, Progress
 
 if TYPE_CHECKING:
@@ -405,10 +406,19 @@ class Collection:
         return Explanation(query, id, scores, terms)
 
     def matches(self, query: str, text: str) -> list[tuple[int, int]]:
-        """(start, end) of each word of the text that is also in the query, as the model sees words."""
+        """(start, end) of what the text shares with the query, for highlighting: words as the model sees them.
+
+        Characters inside the query's words count only where no word is shared, function words where nothing else is.
+        """
         analyzer = next((part.analyzer for part in _parts(self.model) if isinstance(part, Explains)), Analyzer())
-        wanted = set(analyzer.tokens(query))
-        return [(start, end) for token, start, end in analyzer.spans(text) if token in wanted]
+        every = set(analyzer.tokens(query))
+        words = set(replace(analyzer, characters=False).tokens(query))
+        common = stop_words("zh") | stop_words("en")
+        spans = analyzer.spans(text)
+        for wanted in (words - common, every - common, every):
+            if found := _merged([(start, end) for token, start, end in spans if token in wanted]):
+                return found
+        return []
 
     def _query(self, queries: Sequence[str], kinds: Sequence[Kind]) -> Embeddings:
         made = self.model.encode(queries, role="query", kinds=kinds)
@@ -503,6 +513,17 @@ def _known(ranking: Ranking) -> Ranking:
     """Without similarities of 0: a text of which the model knows no word is a zero vector, and like nothing."""
     known = ranking.scores != 0
     return ranking if known.all() else Ranking(ranking.ids[known], ranking.scores[known])
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans ascending by start without overlaps: those that overlap are made one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _unit(dense: FloatArray | None) -> FloatArray | None:

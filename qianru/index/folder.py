@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+from qianru.errors import BadInput, UnknownName
 from qianru.index.collection import Collection, Report
 from qianru.index.intake import BATCH_CHARS, BATCH_DOCUMENTS, SourceFile
 from qianru.text.chunk import chunk
-from qianru.text.read import Problem, read_file, readable_files
+from qianru.text.read import Problem, read_file, scan, skipped_problem
 from qianru.types import Document, Progress, Value
 
 
@@ -61,8 +62,13 @@ def add_folder(
     """
     report = FolderReport()
     root = collection.path.absolute().parent
-    files = [file for path in paths for file in readable_files(path)]
-    total, done = sum(_size(file) for file in files), 0
+    scans = [(path, scan(path)) for path in paths]
+    files = [(file, path.is_dir()) for path, found in scans for file in found.files]
+    for path, found in scans:
+        report.problems += found.problems
+        if found.skipped:
+            report.problems.append(skipped_problem(path.as_posix(), found.skipped))
+    total, done = sum(_size(file) for file, _ in files), 0
     buffer: list[Document] = []
     complete: list[SourceFile] = []
     n_chars = 0
@@ -74,20 +80,25 @@ def add_folder(
         complete.clear()
         n_chars = 0
 
-    for file in files:
+    for file, among_others in files:
         name = _name(file, root)
         digest = _digest(file, reading)
         if digest and collection.has_source(name, digest):
             report.n_same += 1
         else:
             n_passages = 0
-            for document in _passages(file, name, reading, report.problems):
-                buffer.append(document)
-                n_passages += 1
-                n_chars += len(document.text)
-                if len(buffer) >= BATCH_DOCUMENTS or n_chars >= BATCH_CHARS:
-                    flush()
-            if digest:
+            try:
+                for document in _passages(file, name, reading, report.problems):
+                    buffer.append(document)
+                    n_passages += 1
+                    n_chars += len(document.text)
+                    if len(buffer) >= BATCH_DOCUMENTS or n_chars >= BATCH_CHARS:
+                        flush()
+            except (BadInput, UnknownName) as error:       # a table without the columns of text
+                if not among_others:
+                    raise
+                report.problems.append(Problem(name, None, str(error)))
+            if digest and n_passages:      # a file that gave nothing is tried again; a missing reader may be there then
                 complete.append(SourceFile(name, digest, n_passages))
             report.n_files += 1
             report.n_bytes += _size(file)

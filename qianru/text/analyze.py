@@ -14,6 +14,7 @@ from qianru.text.segment import Segmenter, Span, parse_user_word, segmenter
 from qianru.text.stopwords import stop_words as words_of_list
 
 _WHITESPACE = re.compile(r"\s\s+")
+_HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _CHARACTER = re.compile(r"\s\s+|.", re.DOTALL)
 
 
@@ -24,6 +25,7 @@ class Analyzer:
     unit: words that hold a letter, digit or Han character, or all characters (as scikit-learn's "char")
     ngrams: shortest and longest run of units that is a token; word n-grams are joined by a space
     mode: "search" adds the shorter words inside long ones, as jieba's cut_for_search
+    characters: each Han character of a longer word is a token too, so that 花 finds 花落
     hmm: guess words that are not in the dictionary
     lowercase: capitals to small letters
     fold_width, fold_script: full-width to usual forms, Traditional to Simplified, character by character
@@ -45,6 +47,7 @@ class Analyzer:
     unit: Literal["word", "char"] = "word"
     ngrams: tuple[int, int] = (1, 1)
     mode: Literal["default", "search"] = "default"
+    characters: bool = False
     hmm: bool = True
     lowercase: bool = True
     fold_width: bool = True
@@ -66,10 +69,11 @@ class Analyzer:
             raise BadInput(f"ngrams go from 1 or more to as many or more, not {self.ngrams[0]} to {self.ngrams[1]}.")
         _one_of("unit", self.unit, ("word", "char"))
         _one_of("mode", self.mode, ("default", "search"))
-        segmented = {"user_words": self.user_words, "mode": self.mode == "search"}
+        segmented = {"user_words": self.user_words, "mode": self.mode == "search", "characters": self.characters}
         worded = {"pattern": self.pattern, "stop_lists": self.stop_lists, "stop_words": self.stop_words, **segmented}
         _no_use("unit='char'", worded if self.unit == "char" else {})
         _no_use("a pattern", segmented if self.pattern is not None else {})
+        _no_use("n-grams of words", {"characters": self.characters} if self.ngrams != (1, 1) else {})
         if self.pattern is not None and _compiled(self.pattern).groups > 1:
             raise BadInput(f"The pattern {self.pattern!r} has several groups; write (?:…) for all but the word.")
         if self.drop is not None:
@@ -100,6 +104,10 @@ class Analyzer:
                 words = [word.lower() for word in words]
         else:
             words = [word for word, _, _ in self._segmented(plan, text)]
+        if self.characters:
+            characters = _HAN.findall(text)
+            single = set(characters)
+            words = [word for word in words if len(word) > 1 or word not in single] + characters
         if plan.stop:
             words = [word for word in words if word not in plan.stop]
         return words if self.ngrams == (1, 1) else _ngrams(words, self.ngrams, joint=" ")
@@ -121,6 +129,10 @@ class Analyzer:
             found = [(each[group], *each.span(group)) for each in matches if each[group]]
         else:
             found = self._segmented(plan, cleaned)
+            if self.characters:
+                found = [span for span in found if len(span[0]) > 1 or not _HAN.match(span[0])]
+                found += [(each[0], *each.span()) for each in _HAN.finditer(cleaned)]
+                found.sort(key=lambda span: (span[1], -span[2]))
         if plan.drop is not None:
             origin = plan.origin(text)
             found = [(word, origin[start], origin[end - 1] + 1) for word, start, end in found]
@@ -246,5 +258,5 @@ ENGLISH = Analyzer(
 A line break is among the signs that go, so the words on both sides of it become one unless a space stands there too.
 """
 
-SEARCH = Analyzer(mode="search", fold_script=True)
-"""What collections use: long words are also found by the shorter ones inside, in either script."""
+SEARCH = Analyzer(mode="search", characters=True, fold_script=True)
+"""What collections use: long words are also found by the shorter ones and the characters inside, in either script."""

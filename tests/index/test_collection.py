@@ -97,7 +97,7 @@ def test_a_document_of_the_same_id_replaces(poems: Collection) -> None:
     assert poems.count() == 4
     assert poems.get("春晓").text.startswith("空山")
     assert poems.search("风雨") == []
-    assert [hit.id for hit in poems.search("空山")] == ["春晓"]
+    assert poems.search("空山")[0].id == "春晓"
 
 
 def test_of_equal_ids_in_one_call_the_last_counts(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_reader_sees_what_the_writer_commits(poems: Collection) -> None:
         poems.add([Document("新", "花间一壶酒")])
         poems.delete("春晓")
         assert reader.search("风雨") == []
-        assert [hit.id for hit in reader.search("一壶酒")] == ["新"]
+        assert [hit.id for hit in reader.search("壶")] == ["新"]
         with pytest.raises(CollectionError, match="read-only"):
             reader.add(["x"])
 
@@ -357,12 +357,14 @@ def test_an_explanation_adds_up(poems: Collection) -> None:
     hit = poems.search("黄河 明月")[0]
     why = poems.explain("黄河 明月", hit.id)
     assert_allclose(sum(weight for _, weight in why.terms), hit.score, rtol=1e-6)
-    assert {word for word, _ in why.terms} <= {"黄河", "明月"}
+    assert {word for word, _ in why.terms} <= {"黄河", "明月", *"黄河明月"}
 
 
 def test_matching_words_are_pointed_at(poems: Collection) -> None:
     text = "白日依山尽，黄河入海流。"
     assert [text[start:end] for start, end in poems.matches("黄河在哪里", text)] == ["黄河"]
+    assert [text[start:end] for start, end in poems.matches("大山的鸟", text)] == ["山"]
+    assert poems.matches("明月", text) == []
 
 
 @pytest.fixture

@@ -179,3 +179,17 @@ def test_an_unknown_option_is_an_error_with_a_suggestion() -> None:
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises((BadInput, UnknownName), match=re.escape(message)):
         Analyzer(**options)
+
+
+def test_characters_are_tokens_beside_the_words_they_stand_in() -> None:
+    analyzer = Analyzer(mode="search", characters=True)
+    assert sorted(analyzer.tokens("更上一层楼，AI")) == sorted(
+        ["更上一层楼", "一层楼", "一层", "层楼", "更", "上", "一", "层", "楼", "ai"])
+    assert analyzer.tokens("花") == ["花"]
+    assert analyzer.spans("处处花") == [("处处", 0, 2), ("处", 0, 1), ("处", 1, 2), ("花", 2, 3)]
+
+
+def test_characters_and_spans_agree(data: Path) -> None:
+    analyzer = Analyzer(mode="search", characters=True, fold_script=True)
+    for line in (data / "articles/西游记.txt").read_text(encoding="utf-8").splitlines()[:200]:
+        assert sorted(analyzer.tokens(line)) == sorted(token for token, _, _ in analyzer.spans(line))
