@@ -12,7 +12,8 @@
     │   ├── CollectionBusy                another process is writing to it
     │   ├── CollectionDamaged             its files are not what was written
     │   └── ModelMismatch                 it was made with another model
-    └── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
+    ├── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
+    └── ServerFailed     ConnectionError  a server cannot be reached, refuses or answers nonsense
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class ModelMismatch(CollectionError):
 
 class StorageFailed(QianruError, OSError):
     """The disk is full, read-only or broken; the old state is intact."""
+
+
+class ServerFailed(QianruError, ConnectionError):
+    """A server cannot be reached, refuses or answers nonsense."""
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:

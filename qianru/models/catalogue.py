@@ -14,7 +14,7 @@ from qianru.models.base import check_role
 from qianru.types import Role
 
 HubName: TypeAlias = Literal["huggingface", "modelscope"]
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[HubName, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Card:
 
     name: str
     family: str
-    ids: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    ids: Mapping[HubName, str] = field(default_factory=lambda: _NOTHING)
     aliases: tuple[str, ...] = ()
     dim: int | None = None
     matryoshka: tuple[int, ...] = ()
