@@ -17,7 +17,7 @@ import numpy as np
 
 from qianru.errors import CollectionError, QianruError, StorageFailed
 from qianru.index.base import Ranking
-from qianru.index.engine_filter import fields_of, payload, translated
+from qianru.index.engine_filter import field_index, fields_of, payload, translated
 from qianru.index.engine_seal import Seal, boot, checksums, damaged
 from qianru.index.filter import Filter
 from qianru.index.rows import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SHARD = "shard"
 POINTS_AT_ONCE = 1_000
 MARGIN = 64 << 20           # free bytes to keep: the engine writes through memory maps, where a full disk is a SIGBUS
+FIELDS_INDEXED = 32         # further ones are filtered by looking at each document
 GRAPH_ABOVE_KB = 20_000     # of vectors; below it every search looks at all of them
 GRAPH_LINKS = 16            # Malkov and Yashunin 2016: 12 to 48 for high recall; 16 is the engine's default
 GRAPH_EFFORT = 128          # candidates kept while building and searching
@@ -52,6 +53,7 @@ class EngineIndex:
         self._path = path
         self._shard: qdrant_edge.EdgeShard | None = shard
         self._seal = seal
+        self._indexed = set(shard.info().payload_schema)
 
     @classmethod
     def create(cls, path: Path, kinds: Sequence[Kind], dim: int | None = None) -> EngineIndex:
@@ -123,7 +125,12 @@ class EngineIndex:
         self._opened()
         rows = checked_rows(self.kinds, self._seal.dim, ids, embeddings, fields)
         for start in range(0, len(rows.ids), POINTS_AT_ONCE):
-            points = list(_points(rows, start, min(start + POINTS_AT_ONCE, len(rows.ids))))
+            end = min(start + POINTS_AT_ONCE, len(rows.ids))
+            payloads = [payload(row) for row in rows.fields[start:end]]
+            for key in sorted(set().union(*payloads) - self._indexed)[: FIELDS_INDEXED - len(self._indexed)]:
+                self._update(engine.UpdateOperation.create_field_index(key, field_index(key)))
+                self._indexed.add(key)
+            points = list(_points(rows, payloads, start, end))
             self._update(engine.UpdateOperation.upsert_points(points))
 
     def delete(self, ids: IntArray) -> None:
@@ -243,7 +250,7 @@ class EngineIndex:
         return self._shard
 
 
-def _points(rows: Rows, start: int, end: int) -> Iterator[qdrant_edge.Point]:
+def _points(rows: Rows, payloads: list[dict[str, Any]], start: int, end: int) -> Iterator[qdrant_edge.Point]:
     """Rows start to end in the engine's form."""
     import qdrant_edge as engine
 
@@ -258,7 +265,7 @@ def _points(rows: Rows, start: int, end: int) -> Iterator[qdrant_edge.Point]:
             vector["dense"] = dense[i]
         if rows.sparse is not None:
             vector["sparse"] = engine.SparseVector(terms[ends[i] : ends[i + 1]], weights[ends[i] : ends[i + 1]])
-        yield engine.Point(id, vector, payload(rows.fields[start + i]))
+        yield engine.Point(id, vector, payloads[i])
 
 
 def _check_room(path: Path, size: int) -> None:

@@ -43,6 +43,15 @@ def payload(fields: Mapping[str, Value]) -> dict[str, Any]:
     return stored
 
 
+def field_index(key: str) -> Any:
+    """What the engine should keep to find documents by this key without looking at each."""
+    import qdrant_edge as engine
+
+    if key[0] == TEXT:
+        return engine.KeywordIndexParams(prefix=True)
+    return engine.PayloadSchemaType.Float if key[0] == NUMBER else engine.PayloadSchemaType.Integer
+
+
 def fields_of(stored: Mapping[str, Any]) -> dict[str, Value]:
     """Fields that pass the same filters as those that the payload was made of; every value is a list."""
     fields: dict[str, Any] = {}
@@ -94,12 +103,12 @@ def _one_of(name: str, values: tuple[Scalar, ...]) -> Translation:
             texts.append(value)
         elif isinstance(value, bool):
             truths.append(int(value))
-        elif isinstance(number := _number(value), int):
+        elif isinstance(number := _number(value), int) and abs(number) >= EXACT:
             if not -WHOLE <= number < WHOLE:
                 return Translation(None, False)
             wholes.append(number)
-        elif abs(number) <= WHOLE:
-            bounds = engine.RangeFloat(gte=number, lte=number)
+        elif abs(number) < EXACT:
+            bounds = engine.RangeFloat(gte=number, lte=number)      # unlike a match, helped by the field's index
             conditions.append(engine.FieldCondition(_key(NUMBER, name), range=bounds))
         else:
             return Translation(None, False)

@@ -329,3 +329,13 @@ def test_sparse_vectors_alone_need_no_optimising(tmp_path: Path) -> None:
 ])
 def test_the_engine_itself_checks_what_it_can_say_exactly(text: str, exact: bool) -> None:
     assert translated(Filter.parse(text)).exact is exact
+
+
+def test_fields_beyond_those_indexed_are_filtered_all_the_same(tmp_path: Path) -> None:
+    index = EngineIndex.create(tmp_path / "index", ["dense"], 2)
+    n = engine.FIELDS_INDEXED + 5
+    index.add(np.arange(n), vectors(dense=[[1, 1]] * n), [{f"field{i:02}": "花", "n": i} for i in range(n)])
+    for i in (0, n - 1):
+        (ranking,) = index.search(vectors(dense=[[1, 1]]), "dense", 10, field(f"field{i:02}").startswith("花"))
+        assert ranking.ids.tolist() == [i]
+    index.close()
