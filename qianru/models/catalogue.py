@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from qianru.errors import BadInput, SpecMismatch, UnknownName
 from qianru.models.base import check_role
-from qianru.types import Role
+from qianru.types import Kind, Role
 
 HubName: TypeAlias = Literal["huggingface", "modelscope"]
-_NOTHING: Mapping[HubName, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Card:
     """What is known of one checkpoint; None and empty mean that it is not known.
 
     ids: hub -> what it is called there;  aliases: other names that lead here
-    family: model_type of its config.json, or "remote" for an HTTP endpoint
+    family: model_type of its config.json, or "remote" for an HTTP endpoint;  kinds: of vectors that it makes
     dim: of dense vectors as they come out;  hidden, n_layers, n_parameters: of the backbone
     matryoshka: smaller sizes that it was trained for;  any_dim_from: any size from here up
     pooling: cls, mean or last;  normalized: its own files end with a Normalize
@@ -31,8 +29,9 @@ class Card:
 
     name: str
     family: str
-    ids: Mapping[HubName, str] = field(default_factory=lambda: _NOTHING)
+    ids: Mapping[HubName, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ("dense",)
     dim: int | None = None
     matryoshka: tuple[int, ...] = ()
     any_dim_from: int | None = None
@@ -95,7 +94,9 @@ def find(name: str) -> Card:
     """
     card = known(name)
     if card is None:
-        raise UnknownName("model in the catalogue", name, (name for card in catalogue() for name in card.names))
+        full = "/" in name
+        raise UnknownName("model in the catalogue", name,
+                          (other for card in catalogue() for other in card.names if ("/" in other) == full))
     return card
 
 

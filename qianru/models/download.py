@@ -50,7 +50,7 @@ def download(name: str, *, source: str = "huggingface", revision: str | None = N
     if offline or environment.is_offline():
         folder = _present(where.kind, model_id, revision)
         if folder is None:
-            raise _not_here(name, model_id, source)
+            raise _not_here(name, source)
         return folder
     commit, files = listing(where, model_id, revision, PATIENCE)
     home = _home(where.kind, model_id)
@@ -78,8 +78,7 @@ def resolve(name: str) -> Path:
         folder = _present(kind, model_id, Hub(kind, "").default_revision)
         if folder is not None:
             return folder
-    first = next(iter(ids))
-    raise _not_here(name, ids[first], first)
+    raise _not_here(name, next(iter(ids)))
 
 
 def origin(folder: Path) -> Mapping[str, str] | None:
@@ -116,17 +115,17 @@ def _id_on(where: Hub, name: str) -> str:
         return card.ids[where.kind]
     if card.family == "remote":
         raise BadInput(f"{card.name} cannot be downloaded: it is asked over HTTP. Use it as remote:{card.name}.")
-    raise BadInput(f"The catalogue does not know what {card.name} is called on {where.host}, only "
-                   f"{' and '.join(f'{known_id} on {kind}' for kind, known_id in card.ids.items())}. "
-                   "Name it as the hub does: owner/name.")
+    kind, model_id = next(iter(card.ids.items()))
+    raise BadInput(f"The catalogue does not know {card.name} on {where.host}, but as {model_id} on {kind}. "
+                   f"Add --from {kind}, or name it as {where.host} does: owner/name.")
 
 
-def _not_here(name: str, model_id: str, source: str) -> BadFile:
-    return BadFile(f"{name} is not on this machine. Download it with: {_command(model_id, source)}")
+def _not_here(name: str, source: str) -> BadFile:
+    return BadFile(f"{name} is not on this machine. Download it with: {_command(name, source)}")
 
 
-def _command(model_id: str, source: str) -> str:
-    return f"qianru download {model_id}" + ("" if source == "huggingface" else f" --from {source}")
+def _command(name: str, source: str) -> str:
+    return f"qianru download {name}" + ("" if source == "huggingface" else f" --from {source}")
 
 
 def _home(kind: str, model_id: str) -> Path:
