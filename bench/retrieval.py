@@ -23,6 +23,7 @@ import pytrec_eval
 from common import data_folder, report
 
 from qianru import Collection, Document
+from qianru.models import load
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
@@ -99,7 +100,7 @@ def main() -> None:
         "BM25, words, script folded": Analyzer(fold_script=True),
         "BM25, search mode": Analyzer(mode="search"),
         "BM25, search mode, script folded": Analyzer(mode="search", fold_script=True),
-        "BM25, search mode and characters, script folded (collections)": SEARCH,
+        "BM25, search mode and characters, script folded": SEARCH,
         "BM25, characters and pairs of them": Analyzer(unit="char", ngrams=(1, 2), fold_script=True),
     }
     for task in tasks(data_folder()):
@@ -107,12 +108,13 @@ def main() -> None:
         runs = {"bm25s + jieba": by_bm25s(task)}
         for name, analyzer in analyzers.items():
             runs[name] = by_collection(task, BM25(analyzer))
-        vectors = Word2Vec(dim=128, sg=True, min_count=2, epochs=10, seed=1, workers=1, analyzer=SEARCH)
-        both = JoinedModel([BM25(SEARCH), vectors.fit(task.passages)])
+        runs["BM25, the same without function words in queries (collections)"] = by_collection(task, load("bm25"))
+        vectors = Word2Vec(dim=128, min_count=2, seed=1, workers=1, analyzer=Analyzer(fold_script=True))
+        both = JoinedModel([load("bm25"), vectors.fit(task.passages)])
         runs["word2vec"] = by_collection(task, both, kinds=["dense"])
         runs["hybrid, RRF"] = by_collection(task, both)
-        weights = {"sparse": 0.8, "dense": 0.2}
-        runs["hybrid, weighted 0.8 + 0.2"] = by_collection(task, both, fusion="weighted", weights=weights)
+        weights = {"sparse": 0.9, "dense": 0.1}
+        runs["hybrid, weighted 0.9 + 0.1"] = by_collection(task, both, fusion="weighted", weights=weights)
         for name, ranking in runs.items():
             table.setdefault(name, {})[task.name] = round(float(np.mean(ndcg_at_10(task, ranking))), 4)
     names = list(next(iter(table.values())))

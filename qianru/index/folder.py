@@ -11,7 +11,8 @@ from qianru.errors import BadInput, UnknownName
 from qianru.index.collection import Collection, Report
 from qianru.index.intake import BATCH_CHARS, BATCH_DOCUMENTS, SourceFile
 from qianru.text.chunk import chunk
-from qianru.text.read import Problem, read_file, scan, skipped_problem
+from qianru.text.read import Problem, read_file, scan
+from qianru.text.read.files import skipped_problem
 from qianru.types import Document, Progress, Value
 
 

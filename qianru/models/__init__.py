@@ -22,20 +22,23 @@ FAMILIES = {
     "lsa": "qianru.models.lsa:LSA",
     "static": "qianru.models.static:StaticModel",
     "tfidf": "qianru.models.lexical:TfIdf",
+    "transformer": "qianru.models.transformer:Transformer",
     "word2vec": "qianru.models.word2vec:Word2Vec",
 }
 """family -> module:class, whose from_stored makes the model of a folder. A new family is one line here."""
 BUILT_IN = ("bm25",)   # models that need no fitting
-READABLE = ("a folder that a model was saved to, a model2vec folder, word vectors (.txt, .vec or .bin, also .gz; .npz) "
+READABLE = ("a folder that a model was saved to, a folder of Hugging Face, sentence-transformers, ModelScope or "
+            "model2vec, word vectors (.txt, .vec or .bin, also .gz; .npz) "
             f"or one of the built-in names: {', '.join(BUILT_IN)}")
 
 
 def load(name: str | Path) -> Model:
     """The model by that name or in that folder or file. Nothing is ever downloaded.
 
-    name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a model2vec or
-        static sentence-transformers folder, a word2vec or GloVe file (.txt, .vec, .bin, each also .gz), or a .npz with
-        the JSON list of its words beside it. A built-in name wins over a folder that is called the same: write ./bm25.
+    name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a transformer's
+        folder of Hugging Face, sentence-transformers or ModelScope, a model2vec folder, a word2vec or GloVe file (.txt,
+        .vec, .bin, each also .gz), or a .npz with the JSON list of its words beside it. A built-in name wins over a
+        folder that is called the same: write ./bm25.
     Raises UnknownName if there is nothing by that name, SpecMismatch or BadInput if it is none of these, BadFile if it
     is damaged.
     """
@@ -43,7 +46,7 @@ def load(name: str | Path) -> Model:
         from qianru.models.bm25 import BM25
         from qianru.text.analyze import SEARCH
 
-        return BM25(SEARCH)
+        return BM25(SEARCH, query_stop_lists=("zh", "en"))
     path = Path(name)
     if path.is_file():
         return _word_vectors(path)
@@ -90,8 +93,9 @@ def _foreign_folder(folder: Path) -> Model:
     if is_static(folder):
         return StaticModel.load(folder)
     if (folder / "config.json").exists() or (folder / "modules.json").exists():
-        raise SpecMismatch(f"{folder} holds a transformer model; this version of Qianru does not run those yet. "
-                           f"What can be loaded: {READABLE}.")
+        from qianru.models.transformer import Transformer
+
+        return Transformer.load(folder)
     raise BadInput(f"{folder} is not a model folder. What can be loaded: {READABLE}.")
 
 

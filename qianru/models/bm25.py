@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 
-from qianru.errors import BadFile, BadInput, UnknownName
+from qianru.errors import BadFile, BadInput, SpecMismatch, UnknownName
 from qianru.models.base import ModelSpec, as_texts
-from qianru.models.counting import checked, contributions, look_up, stored_analyzer, tally
+from qianru.models.counting import Tally, checked, contributions, look_up, stored_analyzer, tally
 from qianru.models.files import Stored, fingerprint, read_folder, write_folder
 from qianru.text.analyze import Analyzer
+from qianru.text.stopwords import stop_lists
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, Role, SparseRows
 
 Variant: TypeAlias = Literal["lucene", "robertson", "bm25+"]
@@ -101,6 +103,7 @@ class BM25:
 
     k1: how soon more of the same word adds nothing;  b: how much long documents are held back, 0 to 1
     delta: of bm25+ alone
+    query_stop_lists: words of these lists are left out of queries that hold others ("zh", "en")
     statistics: where the living counts are kept; in memory unless told otherwise
 
     An unfitted BM25 is an empty corpus, and grows with add. spec.fingerprint depends on the analyzer and the parameters
@@ -117,6 +120,7 @@ class BM25:
         k1: float = 1.5,
         b: float = 0.75,
         delta: float = 1.0,
+        query_stop_lists: tuple[str, ...] = (),
         statistics: Statistics | None = None,
     ) -> None:
         if variant not in VARIANTS:
@@ -125,6 +129,8 @@ class BM25:
             if not 0 <= value <= most:
                 raise BadInput(f"BM25's {name} must lie between 0 and {most:g}; it is {value}.")
         self.analyzer, self.variant, self.k1, self.b, self.delta = analyzer, variant, float(k1), float(b), float(delta)
+        self.query_stop_lists = tuple(query_stop_lists)
+        self._query_analyzer = replace(analyzer, stop_lists=(*analyzer.stop_lists, *self.query_stop_lists))
         self.statistics: Statistics = MemoryStatistics() if statistics is None else statistics
         self.spec = ModelSpec(self.family, self.family, ("sparse",), fingerprint(Stored(self.family, self._settings())))
 
@@ -159,9 +165,7 @@ class BM25:
 
         grow: unknown terms get a column; otherwise they are left out, but count towards the length
         """
-        tokens = tally(self.analyzer, texts, progress)
-        columns = self.statistics.ids(tokens.names, grow=grow)
-        return tokens.rows(columns, self.statistics.width), tokens.lengths
+        return self._counted(tally(self.analyzer, texts, progress), grow)
 
     def learn(self, counts: SparseRows, lengths: IntArray) -> None:
         """Adds counted documents to the statistics."""
@@ -215,9 +219,18 @@ class BM25:
         progress: Progress | None = None,
     ) -> Embeddings:
         """Documents: the term-frequency part at the current mean length. Queries: idf, times the count in the query."""
-        counts, lengths = self.count(checked(self.spec, texts, role, kinds, instruction), grow=False, progress=progress)
-        sparse = self.weigh(counts, lengths) if role == "document" else self._weigh_query(counts)
-        return Embeddings(self.spec.name, lengths, sparse=sparse)
+        texts = checked(self.spec, texts, role, kinds, instruction)
+        if role == "document":
+            counts, lengths = self.count(texts, grow=False, progress=progress)
+            return Embeddings(self.spec.name, lengths, sparse=self.weigh(counts, lengths))
+        counts, lengths = self._counted(tally(self._query_analyzer, texts, progress), grow=False)
+        if self.query_stop_lists and not lengths.all():      # a query of nothing but function words means them
+            bare = np.flatnonzero(lengths == 0)
+            again, lengths[bare] = self.count([texts[i] for i in bare], grow=False)
+            place = np.arange(len(texts))
+            place[bare] = len(texts) + np.arange(len(bare))
+            counts = SparseRows.concat([counts, again]).take(place)
+        return Embeddings(self.spec.name, lengths, sparse=self._weigh_query(counts))
 
     def columns(self, terms: Sequence[str]) -> IntArray:
         """(n,) column of each term, -1 where unknown."""
@@ -250,6 +263,7 @@ class BM25:
             k1=stored.setting("k1", float),
             b=stored.setting("b", float),
             delta=stored.setting("delta", float),
+            query_stop_lists=_names(stored.setting("query_stop_lists", list)),
         )
         if stored.arrays:
             terms = stored.word_list("vocabulary")
@@ -268,7 +282,11 @@ class BM25:
 
     def _settings(self) -> dict[str, object]:
         return {"analyzer": self.analyzer.to_json(), "variant": self.variant, "k1": self.k1, "b": self.b,
-                "delta": self.delta}
+                "delta": self.delta, "query_stop_lists": list(self.query_stop_lists)}
+
+    def _counted(self, tokens: Tally, grow: bool) -> tuple[SparseRows, IntArray]:
+        columns = self.statistics.ids(tokens.names, grow=grow)
+        return tokens.rows(columns, self.statistics.width), tokens.lengths
 
     def _weigh_query(self, counts: SparseRows) -> SparseRows:
         terms, where = np.unique(counts.terms, return_inverse=True)
@@ -276,6 +294,14 @@ class BM25:
         known = weights > 0   # a term of documents that are gone
         before = np.concatenate([[0], np.cumsum(known)])
         return SparseRows(before[counts.offsets], counts.terms[known], weights[known], counts.width)
+
+
+def _names(listed: list[object]) -> tuple[str, ...]:
+    names = tuple(name for name in listed if isinstance(name, str))
+    if len(names) != len(listed) or set(names) - set(stop_lists()):
+        raise SpecMismatch(f"query_stop_lists must name lists of stop words ({', '.join(stop_lists())}); it is "
+                           f"{str(listed)[:60]}. Save the model again.")
+    return names
 
 
 def _frequencies(counts: SparseRows) -> tuple[IntArray, IntArray]:

@@ -48,7 +48,7 @@ def poems(tmp_path: Path) -> Iterator[Collection]:
 
 def bm25_by_hand(texts: dict[str, str], query: str) -> dict[str, float]:
     """Lucene's BM25 over the texts by a model that has just been fitted."""
-    model = BM25(SEARCH).fit(texts.values())
+    model = BM25(SEARCH, query_stop_lists=("zh", "en")).fit(texts.values())
     documents = model.encode(texts.values()).sparse
     asked = model.encode([query], role="query").sparse
     assert documents is not None
@@ -72,6 +72,13 @@ def test_scores_are_bm25_of_what_is_stored(poems: Collection) -> None:
     expected = bm25_by_hand({poem.id: poem.text for poem in POEMS}, "黄河 明月")
     found = [hit.score for hit in poems.search("黄河 明月")]
     assert_allclose(found, sorted(expected.values(), reverse=True), rtol=1e-6)
+
+
+def test_function_words_count_only_in_a_query_of_nothing_else(poems: Collection) -> None:
+    assert [hit.id for hit in poems.search("不")] == [hit.id for hit in poems.search("不", k=2)]
+    assert {hit.id for hit in poems.search("不")} == {"春晓", "将进酒"}
+    assert poems.search("不是黄河") == poems.search("黄河")
+    assert poems.search_many(["不是黄河", "不", "黄河"]) == [poems.search(query) for query in ("黄河", "不", "黄河")]
 
 
 def test_several_queries_answer_as_each_alone(poems: Collection) -> None:
@@ -295,8 +302,8 @@ def test_a_model_that_was_changed_is_refused(poems: Collection) -> None:
 def test_opening_with_another_model_is_refused(poems: Collection) -> None:
     poems.close()
     with pytest.raises(ModelMismatch, match="was made with"):
-        Collection.open(poems.path, model=BM25(SEARCH, b=0.1))
-    Collection.open(poems.path, model=BM25(SEARCH)).close()
+        Collection.open(poems.path, model=BM25(SEARCH, b=0.1, query_stop_lists=("zh", "en")))
+    Collection.open(poems.path, model=BM25(SEARCH, query_stop_lists=("zh", "en"))).close()
 
 
 def test_creating_over_something_is_refused(poems: Collection, tmp_path: Path) -> None:
