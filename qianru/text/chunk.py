@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qianru.errors import BadInput
 from qianru.text.read.source import Heading, Source, open_headings
-from qianru.text.sentences import sentences
+from qianru.text.sentences import after_space, sentences
 
-_PAUSE = re.compile(r"[，、：,:]+|\s+")      # where an overlong sentence may be cut
+_PAUSES = "，、：,: \u3000\t"      # after these an overlong sentence may be cut
 Span = tuple[int, int]
 
 
@@ -102,12 +101,8 @@ def _cut(text: str, start: int, end: int, max_chars: int) -> Iterator[Span]:
     """The sentence whole, or in pieces of at most max_chars if it is longer."""
     while end - start > max_chars:
         stop = start + max_chars
-        best = start
-        for pause in _PAUSE.finditer(text, start + max_chars // 2, stop):
-            best = pause.end()
-        piece = text[start : best if best > start else stop].rstrip()
-        yield start, start + len(piece)
-        start = best if best > start else stop
-        while text[start].isspace():      # a sentence does not end in space, so this does not run beyond it
-            start += 1
+        pause = max(text.rfind(mark, start + max_chars // 2, stop) for mark in _PAUSES)
+        stop = stop if pause < 0 else pause + 1
+        yield start, start + len(text[start:stop].rstrip())      # not empty: a sentence or piece begins with no space
+        start = after_space(text, stop)
     yield start, end

@@ -128,14 +128,21 @@ def _is_text_codec(name: str) -> bool:
 
 
 def _chinese(data: bytes) -> tuple[str, str, list[tuple[int | None, str]]] | None:
-    """GB18030 or Big5, whichever gives the more common characters; None if neither gives mostly these."""
-    best, text_of_best, name_of_best = _SANE, None, ""
-    for name in _LEGACY:
-        text = _strictly(data, name)
-        share = _common(text, name) if text is not None else 0.0
-        if share >= best:
-            best, text_of_best, name_of_best = share, text, name
-    return None if text_of_best is None else (text_of_best, name_of_best.removesuffix("hkscs"), [])
+    """GB18030 or Big5, whichever gives the more common characters; None if neither gives mostly these.
+
+    Also None if some lines are UTF-8: half of these are lawful GB18030 too, and would be read as other characters.
+    """
+    found = [(text, name, _common(text, name)) for name in _LEGACY if (text := _strictly(data, name)) is not None]
+    text, name, share = max(found, key=lambda each: each[2], default=("", "", 0.0))      # GB18030 if they are equal
+    if share < _SANE or any(_is_utf8_han(line) for line in data.split(b"\n")):
+        return None
+    return text, name.removesuffix("hkscs"), []
+
+
+def _is_utf8_han(line: bytes) -> bool:
+    """Whether a line is UTF-8 with characters of three bytes, which two of GB18030 hardly ever look like."""
+    text = None if line.isascii() else _strictly(line, "utf-8")
+    return text is not None and max(text) >= "\u0800"
 
 
 def _common(text: str, encoding: str) -> float:
@@ -191,8 +198,10 @@ def _line_by_line(data: bytes) -> tuple[str, str, list[tuple[int | None, str]]] 
         bad.append((number, name, whole))
     if sane < _SANE * n_foreign:
         return None
-    main = used.most_common(1)[0][0]
+    main = used.most_common(1)[0][0] if used else "utf-8"
     odd = [(number, name, whole) for number, name, whole in bad if name != main or not whole]
+    if not odd:
+        return "\n".join(lines), main, []
     n_replaced = sum(not whole for _, _, whole in odd)
     reason = (
         f"{len(odd):,} lines from this one on are not {main}: {len(odd) - n_replaced:,} were read in another encoding, "

@@ -101,10 +101,11 @@ def _raw_bytes(path: Path) -> bytes:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise BadFile(f"It cannot be opened: {error.strerror or error}.") from None
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(number)
+        raise BadFile(f"It is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe or device'}, not a file.")
     with os.fdopen(number, "rb") as stream:
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadFile(f"It is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe or device'}, not a file.")
         if status.st_size > MAX_BYTES:
             raise BadFile(f"It is larger than {MAX_BYTES >> 20} MiB. Split it.")
         try:

@@ -20,7 +20,8 @@ MAX_UNPACKED = 128 << 20      # of a docx; its XML takes about ten times as much
 _HEADING_STYLE = re.compile(r"(?:heading|标题)\s*(\d)", re.IGNORECASE)
 _SENTENCE_END = "。！？：；…”」』.!?:;"
 _WIDE = re.compile(r"[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]")
-_FULL = 0.75      # of the longest line of a page: a line this long was broken by the margin, not by the author
+# A line as wide as this, and as this part of the page's widest, was broken by the margin and not by the author.
+_FULL_COLUMNS, _FULL_PART = 30, 0.75
 
 
 def read_docx(data: bytes, path: str, encoding: str | None) -> Iterator[Source | Problem]:
@@ -88,13 +89,13 @@ def read_pdf(data: bytes, path: str, encoding: str | None) -> Iterator[Source | 
 def joined_lines(text: str) -> tuple[str, list[int]]:
     """A page's text with the lines that only the margin broke put together, and the first line of each.
 
-    >>> joined_lines("民法调整平等主体的自然人、法\\n人和非法人组织。\\n第三条")
-    ('民法调整平等主体的自然人、法人和非法人组织。\\n第三条', [1, 3])
+    >>> joined_lines("民法调整平等主体的自然人、法人和非法\\n人组织之间的关系。\\n第三条")
+    ('民法调整平等主体的自然人、法人和非法人组织之间的关系。\\n第三条', [1, 3])
     """
     text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
     raw = [line.strip() for line in text.split("\n")]
     widths = [len(line) + len(_WIDE.findall(line)) for line in raw]
-    full = _FULL * max(widths, default=0)
+    full = max(_FULL_COLUMNS, _FULL_PART * max(widths, default=0))
     lines: list[str] = []
     numbers: list[int] = []
     open_line = False
