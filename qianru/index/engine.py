@@ -191,7 +191,7 @@ class EngineIndex:
         size = sum(file.stat().st_blocks * 512 for file in (self._path / SHARD).rglob("*") if file.is_file())
         with _guarded(self._path, "optimised"):
             _check_room(self._path, 2 * size)
-            self._unseal(boot="")       # killed here, dense vectors were seen to be lost on the second load after it
+            self._unseal()
             done = shard.optimize()
         self.mark(self.sequence)
         if progress is not None:
@@ -233,14 +233,13 @@ class EngineIndex:
     def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
         with _guarded(self._path, "written"):
             _check_room(self._path, 0)
-            if self._seal.files is not None:
-                self._unseal(boot())
+            self._unseal()
             self._opened().update(operation)
 
-    def _unseal(self, boot: str) -> None:
-        """Notes, before a change, that the files are about to differ from the seal."""
-        seal = Seal(self.kinds, self._seal.dim, self._seal.sequence, boot=boot)
-        with _guarded(self._path, "written"):
+    def _unseal(self) -> None:
+        """Notes, before the first change, that the files are about to differ from the seal."""
+        if self._seal.files is not None:
+            seal = Seal(self.kinds, self._seal.dim, self._seal.sequence, boot=boot())
             seal.write(self._path)
             self._seal = seal
 

@@ -4,7 +4,7 @@ The engine keeps no checksums and writes through memory maps: with files cut sho
 find less. So while nothing is being changed, the folder is sealed: a small file lists the others with their checksums.
 From the first change on it is not, and says in which run of the machine (boot) that happened. After a crash of the
 process alone, the maps are whole, and the engine's log and a replay make them right. After a crash of the machine they
-may be anything, and a crash while the engine was moving vectors between segments is taken as one: no boot is named.
+may be anything.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Seal:
         """Raises CollectionDamaged unless the shard's files are those that were sealed."""
         if self.files is None:
             if not self.boot or self.boot != boot():
-                raise damaged(folder, "it was left in the middle of a change that cannot be taken up again")
+                raise damaged(folder, "the machine stopped in the middle of a change")
             return
         found = checksums(shard)
         for path, sealed in self.files.items():
