@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import tiny
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -18,9 +21,11 @@ from qianru.models.lexical import Counts, TfIdf
 from qianru.models.lsa import LSA
 from qianru.models.pooling import Pooling
 from qianru.models.static import StaticModel
+from qianru.models.transformer import Transformer
 from qianru.models.vectors import WordVectors
 from qianru.models.word2vec import Word2Vec
 from qianru.models.word_vector_model import WordVectorModel
+from qianru.runtime.options import Runtime
 from qianru.text.analyze import Analyzer
 
 CORPUS = [
@@ -53,6 +58,13 @@ def static(**options: Any) -> StaticModel:
     return StaticModel(table, tokenizer.to_str().encode(), **options)
 
 
+def transformer(**options: Any) -> Transformer:
+    """A BERT of two small layers with weights drawn at random."""
+    pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    with tempfile.TemporaryDirectory() as folder:
+        return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", **options))
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "counts": lambda: Counts().fit(CORPUS),
     "binary counts": lambda: Counts(binary=True).fit(CORPUS),
@@ -70,6 +82,8 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "static": static,
     "static, normalized": lambda: static(normalized=True, drop_unknown=False),
     "static, sif": lambda: static().with_sif(CORPUS),
+    "transformer": transformer,
+    "transformer, cut and normalized": lambda: transformer(truncate_dim=8, normalize=True, max_tokens=16),
     "joined": lambda: JoinedModel([BM25().fit(CORPUS), WordVectorModel(word_vectors())]),
 }
 """name -> a fitted model, small enough to be made for every test."""

@@ -1,0 +1,276 @@
+"""Transformer models of any supported family: a folder in, Embeddings out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from qianru.errors import BadInput, SpecMismatch, require
+from qianru.models.backbone import module_of
+from qianru.models.base import ModelSpec, as_texts, check_role, chosen_kinds
+from qianru.models.files import CARD, Array, Stored, fingerprint, read_folder, write_folder
+from qianru.models.folder import TOKEN_HEADS, ModelFolder
+from qianru.models.json_file import JsonFile
+from qianru.models.recipe import Known, Prompts, Recipe, part_names
+from qianru.models.tokenizer import TextTokenizer, parse_tokenizer, read_tokenizer
+from qianru.runtime.options import Device, Runtime
+from qianru.types import Embeddings, Kind, Progress, Ragged, Role, SparseRows
+
+if TYPE_CHECKING:
+    from qianru.models.network import Parts
+    from qianru.models.weights import Lazy
+    from qianru.runtime.loop import Outputs
+
+WINDOW = 16384   # texts sorted by length together; bounds what a stream of texts keeps in memory
+AT_ONCE = 1024   # texts for the tokenizer
+TOKENIZER = "tokenizer.json"
+log = logging.getLogger("qianru")
+
+
+class Transformer:
+    """A transformer with its tokenizer, prompts, pooling and heads.
+
+    network: the torch module; carries gradients if packed is False
+    """
+
+    family: ClassVar[str] = "transformer"
+
+    def __init__(
+        self,
+        name: str,
+        config: JsonFile,
+        recipe: Recipe,
+        parts: Parts,
+        tokenizer: TextTokenizer,
+        *,
+        prompts: Prompts,
+        runtime: Runtime,
+        packed: bool,
+        causal: bool | None = None,
+    ) -> None:
+        from qianru.models.network import Network
+        from qianru.runtime.linear import pack
+
+        self.name, self.runtime, self.recipe, self.prompts, self.tokenizer = name, runtime, recipe, prompts, tokenizer
+        self._config, self._causal, self._packed = config, causal, packed
+        self.device = Device.of(runtime)
+        self.network = Network(config, recipe, parts, str(config.path), causal)
+        shape = self.network.backbone.config
+        if tokenizer.size > shape.vocab_size:
+            raise SpecMismatch(f"The tokenizer beside {config.path} knows {tokenizer.size} tokens and the weights have "
+                               f"rows for {shape.vocab_size}. They do not belong together.")
+        if runtime.truncate_dim is not None and runtime.truncate_dim > self.network.dim:
+            raise BadInput(f"{name} makes {self.network.dim} dimensions, fewer than truncate_dim="
+                           f"{runtime.truncate_dim}.")
+        self.network.eval()
+        self.network.to(self.device.name)
+        if packed:
+            self.network.requires_grad_(False)
+            pack(self.network, self.device.precision)
+        self._outline = ModelSpec(
+            name, self.family, recipe.kinds, "", runtime.truncate_dim or self.network.dim, tokenizer.max_tokens
+        )
+        self._spec: ModelSpec | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Kinds as the heads allow. The fingerprint leaves out device and precision, which change vectors slightly."""
+        if self._spec is None:
+            self._spec = replace(self._outline, fingerprint=fingerprint(self._identity()))
+        return self._spec
+
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role = "document",
+        kinds: Sequence[Kind] | None = None,
+        instruction: str | None = None,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """The texts' vectors. A text without tokens is the zero vector; one that is too long is cut, and counted.
+
+        dense: (n, dim) float32;  sparse: a weight for each token id of the vocabulary;  multi: one vector per token
+        """
+        listed = as_texts(texts)
+        stream = self.stream(listed, role=role, kinds=kinds, instruction=instruction, progress=progress)
+        return joined(list(stream))
+
+    def stream(
+        self,
+        texts: Iterable[str],
+        *,
+        role: Role = "document",
+        kinds: Sequence[Kind] | None = None,
+        instruction: str | None = None,
+        progress: Progress | None = None,
+        window: int = WINDOW,
+    ) -> Iterator[Embeddings]:
+        """The same for any number of texts in bounded memory: one Embeddings for each `window` of them, or for none."""
+        check_role(role)
+        chosen = chosen_kinds(self._outline, kinds)
+        prompt = self.prompts.before(role, instruction)
+        total = len(texts) if isinstance(texts, Sequence) else None
+        return self._windows(iter(texts), chosen, prompt, progress or _ignore, total, window)
+
+    def save(self, folder: Path) -> None:
+        """Writes the model to a folder that qianru.load reads."""
+        write_folder(folder, self.stored())
+
+    def stored(self) -> Stored:
+        """What the folder holds."""
+        identity = self._identity()
+        settings = {**identity.settings, "name": self.name, "config": dict(self._config.values),
+                    "causal": self._causal, "precision": self.runtime.precision}
+        return Stored(self.family, settings, identity.arrays, files=identity.files)
+
+    @classmethod
+    def from_stored(cls, stored: Stored, runtime: Runtime | None = None, *, packed: bool = True) -> Self:
+        """The model that a folder holds, in the precision that it was saved in unless a runtime says another."""
+        from torch import from_numpy
+
+        place = f"{stored.folder or 'a stored model'}/{CARD}"
+        values = JsonFile(place, stored.settings)
+        recipe = Recipe.read(JsonFile(place, values.mapping("recipe")))
+        if TOKENIZER not in stored.files:
+            raise SpecMismatch(f"{place} names no {TOKENIZER}. Save the model again.")
+        parts: dict[str, dict[str, Lazy]] = {name: {} for name in part_names(recipe)}
+        for name, array in stored.arrays.items():
+            part, _, tensor = name.partition("/")
+            parts.setdefault(part, {})[tensor] = partial(from_numpy, array)
+        runtime = runtime or Runtime(values.text("precision"))   # type: ignore[arg-type]   # Runtime checks it
+        if runtime.truncate_dim is None and values.has("truncate_dim"):
+            runtime = replace(runtime, truncate_dim=values.whole("truncate_dim"))
+        special = {role: str(token) for role, token in values.mapping("special").items()}
+        tokenizer = TextTokenizer(
+            parse_tokenizer(stored.files[TOKENIZER], place), runtime.max_tokens or values.whole("max_tokens"),
+            values.flag("lower_case"), special,
+        )
+        return cls(
+            values.text("name"), JsonFile(place, values.mapping("config")), recipe, parts, tokenizer,
+            prompts=Prompts.read(JsonFile(place, values.mapping("prompts"))), runtime=runtime, packed=packed,
+            causal=values.flag("causal") if values.has("causal") else None,
+        )
+
+    @classmethod
+    def load(
+        cls, folder: Path, runtime: Runtime | None = None, *, known: Known | None = None, packed: bool = True
+    ) -> Self:
+        """The model in a folder of Hugging Face, sentence-transformers, BGE-M3, ModelScope or our own.
+
+        known: facts that the folder's files leave out
+        packed: False for a model whose parameters can be trained, in float32
+        Raises MissingExtra without torch, BadFile for damaged files, SpecMismatch for files that do not fit each other
+        or that we have no code for.
+        """
+        require("torch", "torch", "Running a transformer model")
+        folder = Path(folder)
+        if (folder / CARD).exists():
+            return cls.from_stored(read_folder(folder, cls.family), runtime, packed=packed)
+        from qianru.models.weights import find_weights, open_weights
+
+        runtime = runtime or Runtime()
+        found = ModelFolder.read(folder, known)
+        recipe = found.recipe if runtime.normalize is None else replace(found.recipe, normalize=runtime.normalize)
+        parts: dict[str, dict[str, Lazy]] = {
+            "backbone": open_weights(find_weights(found.home)),
+            **{dense.name: open_weights(find_weights(folder / dense.name)) for dense in recipe.dense},
+            **{name.removesuffix(".pt"): open_weights(folder / name) for name in TOKEN_HEADS if recipe.token_heads},
+        }
+        tokenizer, special = read_tokenizer(found.home, found.config.text("model_type", ""))
+        shape = module_of(found.config).read_config(found.config, known.causal if known else None)
+        limit = min(found.max_tokens or shape.max_tokens, shape.max_tokens)
+        if runtime.max_tokens is not None and runtime.max_tokens > shape.max_tokens:
+            raise BadInput(f"{found.name} reads at most {shape.max_tokens} tokens, fewer than "
+                           f"max_tokens={runtime.max_tokens}.")
+        return cls(
+            found.name, found.config, recipe, parts,
+            TextTokenizer(tokenizer, runtime.max_tokens or limit, found.lower_case, special),
+            prompts=found.prompts, runtime=runtime, packed=packed, causal=known.causal if known else None,
+        )
+
+    def _windows(
+        self, texts: Iterator[str], kinds: tuple[Kind, ...], prompt: str, progress: Progress, total: int | None,
+        window: int,
+    ) -> Iterator[Embeddings]:
+        done = n_cut = 0
+
+        def report(n: int) -> None:
+            nonlocal done
+            done += n
+            progress(done, total)
+
+        while (listed := as_texts(islice(texts, window))) or done == 0:
+            part = self._window(listed, kinds, prompt, report)
+            n_cut += part.n_truncated
+            yield part
+            if not listed:
+                break
+        progress(done, done)
+        if n_cut:
+            log.warning("%d of %d texts were longer than %d tokens and were cut.",
+                        n_cut, done, self.tokenizer.max_tokens)
+
+    def _window(
+        self, texts: list[str], kinds: tuple[Kind, ...], prompt: str, report: Callable[[int], None]
+    ) -> Embeddings:
+        from qianru.runtime.loop import run
+
+        tokens = [self.tokenizer.rows(texts[at : at + AT_ONCE], prompt) for at in range(0, len(texts), AT_ONCE)]
+        skip = 0 if self.recipe.include_prompt else self.tokenizer.prompt_length(prompt)
+        forward = partial(
+            self.network.outputs, kinds=kinds, skip=skip, truncate_dim=self.runtime.truncate_dim,
+            normalize=self.recipe.normalize, unused=self.tokenizer.special_ids(),
+        )
+        rows = [row for part in tokens for row in part.rows]
+        made = run(rows, forward, partial(self._blank, kinds), self.device, report)
+        n_tokens = np.concatenate([np.zeros(0, np.int64), *(part.n_tokens for part in tokens)])
+        n_cut = sum(part.n_cut for part in tokens)
+        return Embeddings(self.name, n_tokens, n_cut, made.dense, made.sparse, made.multi)
+
+    def _blank(self, kinds: tuple[Kind, ...], n: int) -> Outputs:
+        """What n texts without tokens come to."""
+        from qianru.runtime.loop import Outputs
+
+        nowhere = np.zeros(n + 1, np.int64)
+        vocab_size, size = self.network.backbone.config.vocab_size, self.network.multi_dim
+        return Outputs(
+            np.zeros((n, self._outline.dim or 0), np.float32) if "dense" in kinds else None,
+            SparseRows(nowhere, nowhere[:0], np.zeros(0, np.float32), vocab_size) if "sparse" in kinds else None,
+            Ragged(np.zeros((0, size), np.float32), nowhere) if "multi" in kinds else None,
+        )
+
+    def _identity(self) -> Stored:
+        """All that the vectors depend on."""
+        settings = {
+            "recipe": self.recipe.settings(), "prompts": asdict(self.prompts), "special": self.tokenizer.special,
+            "max_tokens": self.tokenizer.max_tokens, "lower_case": self.tokenizer.lower_case,
+            "truncate_dim": self.runtime.truncate_dim, "shape": self.network.backbone.config.settings(),
+        }
+        tensors = self.network.source if self._packed else self.network.named_tensors()
+        arrays: dict[str, Array] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
+        return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.to_json()})
+
+
+def joined(parts: Sequence[Embeddings]) -> Embeddings:
+    """The rows of all parts, at least one, in order."""
+    from qianru.runtime.loop import Outputs
+
+    if len(parts) == 1:
+        return parts[0]
+    whole = Outputs.concat([Outputs(part.dense, part.sparse, part.multi) for part in parts])
+    return Embeddings(
+        parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
+        whole.dense, whole.sparse, whole.multi,
+    )
+
+
+def _ignore(done: int, total: int | None) -> None:
+    pass

@@ -1,0 +1,45 @@
+"""Attention within each text of a packed batch: no token sees another text, none is padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from qianru.runtime.packing import Group, Packed
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: bool = False) -> Tensor:
+    """(total, n_heads * d) softmax(q k' / sqrt(d)) v within each row.
+
+    query: (total, n_heads, d);  key, value: (total, n_key_heads, d), each serving n_heads / n_key_heads query heads
+    causal: a token sees itself and what stands before it
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        return _attend_at_once(query, key, value, batch, causal)
+    shared = query.shape[1] != key.shape[1]
+    parts = [
+        scaled_dot_product_attention(
+            _heads_first(query, group), _heads_first(key, group), _heads_first(value, group),
+            is_causal=causal, enable_gqa=shared,
+        ).transpose(1, 2).flatten(0, 1).flatten(1)   # (n, heads, length, d) -> (n * length, heads * d)
+        for group in batch.groups
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _heads_first(states: Tensor, group: Group) -> Tensor:
+    """(total, heads, d) -> (n, heads, length, d), a view."""
+    return states[group.tokens].view(group.n, group.length, *states.shape[1:]).transpose(1, 2)
+
+
+def _attend_at_once(query: Tensor, key: Tensor, value: Tensor, batch: Packed, causal: bool) -> Tensor:
+    """All rows in one kernel, on a GPU."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    mixed = varlen_attn(
+        query, key, value, batch.boundaries, batch.boundaries, batch.longest, batch.longest,
+        window_size=(-1, 0) if causal else (-1, -1), enable_gqa=query.shape[1] != key.shape[1],
+    )
+    assert isinstance(mixed, Tensor)
+    return mixed.flatten(1)

@@ -1,0 +1,105 @@
+"""Matrix products with fixed weights, in three precisions. The only module that calls private torch operators.
+
+A Linear as made is plain torch and carries gradients. `pack` lays its weights out for the processor, once, and lets go
+of the plain ones; from then on it can only be applied. oneDNN's own layout is worth 2x over the default of torch on AMD
+processors and up to 2x for a single short text anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qianru.runtime.options import Precision
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+FUSED = {"none": ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
+"""activation -> (oneDNN's name, its variant), for those that it applies while the product is still in the cache."""
+
+
+class Linear(nn.Module):
+    """x -> activation(x W' + b) [+ residual].
+
+    weight: (out, in);  bias: (out,) or None;  activation: a name of ACTIVATIONS
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=weight.is_floating_point())
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.activation = activation
+        self._apply_packed: Callable[[Tensor, Tensor | None], Tensor] | None = None
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(…, in) -> (…, out); the residual, of the result's shape, is added last."""
+        if self._apply_packed is not None:
+            return self._apply_packed(x, residual)
+        y = ACTIVATIONS[self.activation](functional.linear(x.to(self.weight.dtype), self.weight, self.bias))
+        return y if residual is None else residual + y
+
+
+def pack(module: nn.Module, precision: Precision) -> None:
+    """Lays out every Linear of the module, on the device where it is, for inference. There is no way back."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    for linear in module.modules():
+        if isinstance(linear, Linear):
+            _pack_one(linear, dtype)
+
+
+@torch.no_grad()
+def _pack_one(linear: Linear, dtype: torch.dtype) -> None:
+    weight = linear.weight.detach().to(dtype)
+    bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+    packed = None if weight.is_cuda else _onednn(weight, bias, linear.activation)
+    linear._apply_packed = packed or _plain(weight, bias, linear.activation)
+    linear.register_parameter("weight", None)
+    linear.register_parameter("bias", None)
+
+
+def _plain(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """The same by public means only."""
+    act = ACTIVATIONS[activation]
+
+    def apply(x: Tensor, residual: Tensor | None) -> Tensor:
+        y = act(functional.linear(x.to(weight.dtype), weight, bias))
+        return y if residual is None else residual + y
+
+    return apply
+
+
+def _onednn(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """None if this build of torch lacks the operators."""
+    try:
+        reorder = torch.ops.mkldnn._reorder_linear_weight
+        multiply = torch.ops.mkldnn._linear_pointwise.default
+        multiply_add = torch.ops.mkldnn._linear_pointwise.binary
+    except AttributeError:
+        return None
+    if not torch.backends.mkldnn.is_available():   # type: ignore[no-untyped-call]
+        return None
+    packed = reorder(weight.contiguous(), None)
+    dtype = weight.dtype
+    name, variant = FUSED.get(activation, FUSED["none"])
+    act = None if activation in FUSED else ACTIVATIONS[activation]
+
+    def apply(x: Tensor, residual: Tensor | None) -> Tensor:
+        x = x.to(dtype)
+        if residual is not None and residual.dtype == dtype and activation == "none":
+            y: Tensor = multiply_add(x, residual, packed, bias, "add")
+            return y
+        y = multiply(x, packed, bias, name, [], variant)
+        if act is not None:
+            y = act(y)
+        return y if residual is None else residual + y
+
+    return apply
