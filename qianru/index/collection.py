@@ -29,7 +29,7 @@ from qianru.index.home import (
     sizes_bytes,
     unlock_home,
 )
-from qianru.index.intake import SourceFile, batches, document_digest, fields_json, tidy
+from qianru.index.intake import SourceFile, batches, document_digest, fields_json, searchable, tidy
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
 from qianru.models import load
@@ -193,8 +193,9 @@ class Collection:
     def add(self, documents: Iterable[str | Document], *, progress: Progress | None = None) -> Report:
         """Stores the documents, replacing those with the same id; unchanged ones cost no work.
 
-        A plain text gets an id made of its content. Every document of a finished batch (at most 1,000) is durable, so
-        after an interruption the same call goes on where it stopped. progress counts documents.
+        A plain text gets an id made of its content. A field "heading" is searched with the text. Every document of a
+        finished batch (at most 1,000) is durable, so after an interruption the same call goes on where it stopped.
+        progress counts documents.
         """
         self._must_write()
         total = len(documents) if isinstance(documents, Sized) else None
@@ -229,7 +230,7 @@ class Collection:
                 self._unlearn(old + stale)
                 self._storage.delete(stale, sequence)
                 if changed:
-                    embeddings = self._embed([documents[i].text for i in changed])
+                    embeddings = self._embed([searchable(documents[i]) for i in changed])
                     ns = []
                     for i in changed:
                         before = known.get(documents[i].id)
@@ -395,7 +396,7 @@ class Collection:
         terms: Sequence[tuple[str, float]] = ()
         for part in _parts(self.model):
             if isinstance(part, Explains):
-                terms = part.contributions(query, document.text)
+                terms = part.contributions(query, searchable(document))
                 scores["sparse"] = float(sum(weight for _, weight in terms))
         if "dense" in self.model.spec.kinds:
             asked = self._query([query], ("dense",)).dense

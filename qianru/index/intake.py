@@ -64,6 +64,17 @@ def document_digest(text: str, fields: str) -> bytes:
     return hasher.digest()
 
 
+def searchable(document: Document) -> str:
+    """What the model reads: the text under its headings, since the word that one looks for often stands only there.
+
+    >>> searchable(Document("民法典#7", "居住权不得转让、继承。", {"heading": "物权 > 居住权"}))
+    '物权\\n居住权不得转让、继承。'
+    """
+    heading = document.fields.get("heading")
+    missing = [part for part in heading.split(" > ") if part not in document.text] if isinstance(heading, str) else []
+    return "\n".join([*missing, document.text])
+
+
 def tidy(document: str | Document) -> Document:
     """A document that SQLite can hold, without halves of surrogate pairs; a plain text gets its own digest as id."""
     if isinstance(document, str):

@@ -41,6 +41,15 @@ def test_passages_know_where_they_stand(library: Collection, files: Path) -> Non
     assert library.search("楼", where="year = 705")[0].fields["line"] == 2
 
 
+def test_a_passage_is_found_by_its_heading(library: Collection, files: Path) -> None:
+    add_folder(library, [files])
+    add_folder(library, [files], Reading(max_chars=12, overlap=0))
+    hits = library.search("安装")
+    assert any("安装" not in hit.text and "依赖" in hit.text for hit in hits)
+    for hit in hits:
+        assert sum(weight for _, weight in library.explain("安装", hit.id).terms) == pytest.approx(hit.score, rel=1e-5)
+
+
 def test_the_second_time_there_is_nothing_to_do(library: Collection, files: Path) -> None:
     add_folder(library, [files])
     again = add_folder(library, [files])
