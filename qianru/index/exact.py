@@ -160,6 +160,7 @@ class ExactIndex:
                     gains.append(postings.weights[span] * weight)
         if not hits or not k:
             return NOTHING
+        # to skip long postings by upper bounds (MaxScore) was tried: 1.6 times slower in NumPy
         # float64 sums; a document whose terms cancel out to 0 counts as sharing none, as in the engine
         scores = np.bincount(np.concatenate(hits), np.concatenate(gains), self._n).astype(np.float32)
         rows = np.flatnonzero((scores != 0) & able)
