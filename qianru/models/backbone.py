@@ -26,13 +26,18 @@ BACKBONES = {
 """
 
 
-def module_of(config: JsonFile) -> Any:
-    """The module for a config.json; SpecMismatch with all that is supported if there is none."""
+def check_supported(config: JsonFile) -> str:
+    """The model_type; SpecMismatch with all that is supported if it is none of these."""
     kind = config.text("model_type", "")
     if kind not in BACKBONES:
         raise SpecMismatch(f"{config.path} describes a model of the type {kind!r:.60}; supported are "
                            f"{', '.join(BACKBONES)}. Use another model.")
-    return import_module(BACKBONES[kind])
+    return kind
+
+
+def module_of(config: JsonFile) -> Any:
+    """The module for a config.json; needs torch."""
+    return import_module(BACKBONES[check_supported(config)])
 
 
 class Shape(Protocol):

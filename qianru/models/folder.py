@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qianru.errors import BadFile, SpecMismatch
+from qianru.models.backbone import check_supported
 from qianru.models.json_file import JsonFile, read_json
 from qianru.models.recipe import POOLINGS, DenseSpec, Known, Prompts, Recipe
 
@@ -59,6 +60,7 @@ class ModelFolder:
         modules = _modules(folder)
         home = folder / modules[0][1] if modules else folder
         config = JsonFile.read(home / "config.json")
+        check_supported(config)
         recipe = _recipe(folder, home, config, modules, known)
         limits = _transformer_config(home)
         return cls(

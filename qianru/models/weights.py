@@ -135,9 +135,12 @@ def _open_pickled(path: Path) -> dict[str, Lazy]:
     """PyTorch's own format, which can hold any object: only tensors are let in."""
     try:
         size = path.stat().st_size
-        held = _load_pickled(path)
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"   # files from before 2020 are not, and cannot be mapped
     except OSError as error:
         raise BadFile(f"{path} cannot be read: {error.strerror or error}.") from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:   # what the unpickler raises depends on the damage
         reason = str(error).strip().partition("\n")[0][:200]
         raise BadFile(f"{path} is damaged, or holds other things than tensors, which are never executed: {reason}. "
@@ -148,12 +151,6 @@ def _open_pickled(path: Path) -> dict[str, Lazy]:
         if tensor.numel() * tensor.element_size() > size:
             raise BadFile(f"{path}: the tensor '{name}' claims more bytes than the file has. {MEND}")
     return given(held)
-
-
-def _load_pickled(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"   # files from before 2020 are not, and cannot be mapped
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
 
 class _Given:
