@@ -113,9 +113,16 @@ def test_each_row_of_a_csv_is_a_source_that_knows_its_line(tmp_path: Path) -> No
     file = written(tmp_path, "店.csv", '名,描述,价\r\n甲,"海边\r\n的酒店",100\r\n\r\n乙,机场酒店,90\r\n')
     first, second = sources(file, id_column="名")
     assert (first.id, first.text, first.line, first.lines) == ("甲", "海边\n的酒店", 2, (2, 3))
-    assert first.fields == {"名": "甲", "价": "100"}
+    assert first.fields == {"名": "甲", "价": 100}
     assert first.columns == ("描述",)
     assert (second.id, second.line) == ("乙", 5)
+
+
+def test_columns_of_a_csv_that_hold_nothing_but_numbers_are_numbers(tmp_path: Path) -> None:
+    file = written(tmp_path, "店.csv", "text,价,分,邮编,号\n甲,100,4.5,01234,1\n乙,,3.0,98101,x\n")
+    first, second = sources(file)
+    assert first.fields == {"价": 100, "分": 4.5, "邮编": "01234", "号": "1"}
+    assert second.fields == {"分": 3.0, "邮编": "98101", "号": "x"}
 
 
 def test_a_value_after_one_with_line_breaks_knows_its_own_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -14,6 +15,8 @@ from qianru.text.read.tables import NAMED_TEXT, Row, is_text
 from qianru.types import Value
 
 SAMPLE_ROWS = 1_000      # that are looked at before the columns are chosen
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")      # not 007, which is a name
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}")
 
 
 def row_sources(
@@ -21,23 +24,27 @@ def row_sources(
 ) -> Iterator[Source | Problem]:
     """A source for each row: the named text columns below one another, or the column that is the obvious one.
 
+    In CSV and TSV the values of a column that holds nothing but numbers are numbers.
     Raises UnknownName for a column that the first thousand rows do not have, BadInput if no column holds text.
     """
     sample = list(islice(rows, SAMPLE_ROWS))
     seen = [row for row in sample if isinstance(row, Row)]
-    if seen:
-        known = list(dict.fromkeys(name for row in seen for name in row.values))
-        for name in [*(text_columns or ()), *([id_column] if id_column else [])]:
-            if name not in known:
-                raise UnknownName(f"column in {path}", name, known)
-        columns = tuple(text_columns) if text_columns else (obvious_column(seen, known, path),)
+    if not seen:      # all of the table: only a hundred Problems of a file are told one by one
+        yield from (row for row in sample if isinstance(row, Problem))
+        return
+    known = list(dict.fromkeys(name for row in seen for name in row.values))
+    for name in [*(text_columns or ()), *([id_column] if id_column else [])]:
+        if name not in known:
+            raise UnknownName(f"column in {path}", name, known)
+    columns = tuple(text_columns) if text_columns else (obvious_column(seen, known, path),)
+    numeric = frozenset(name for name in known if _holds_numbers(name, seen))
     for row in chain(sample, rows):
         if isinstance(row, Problem):
             yield row
         elif missing := [name for name in columns if name not in row.values]:
             yield Problem(path, row.line, f"It has no {' and no '.join(missing)}; the row is left out.")
         else:
-            yield _source(row, path, columns, id_column)
+            yield _source(row, path, columns, id_column, numeric)
 
 
 def obvious_column(rows: Sequence[Row], known: Sequence[str], path: str) -> str:
@@ -81,22 +88,38 @@ def field_value(value: Any) -> Value | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _source(row: Row, path: str, columns: tuple[str, ...], id_column: str | None) -> Source:
+def _source(
+    row: Row, path: str, columns: tuple[str, ...], id_column: str | None, numeric: frozenset[str]
+) -> Source:
     texts = [_text_of(row.values[name]) for name in columns]
     text = "\n".join(texts)
-    fields = {name: held for name, value in row.values.items()
-              if name not in columns and (held := field_value(value)) is not None}
-    line = row.places.get(columns[0], row.line)
+    fields: dict[str, Value] = {}
+    for name, value in row.values.items():
+        held = _number(value) if name in numeric else field_value(value)
+        if held is not None and name not in columns:
+            fields[name] = held
+    places = row.places or {}
     lines: tuple[int, ...] = ()
-    if "\n" in text:
-        if row.places or path.lower().removesuffix(".gz").endswith(("csv", "tsv", "tab")):
-            begins = [row.places.get(name, row.line) for name in columns]
-            spans = zip(begins, texts, strict=True)
-            lines = tuple(begin + i for begin, own in spans for i in range(own.count("\n") + 1))
-        else:
-            lines = (line,)
+    if "\n" in text and row.places is None:
+        lines = (row.line,)
+    elif "\n" in text:
+        begins = zip((places.get(name, row.line) for name in columns), texts, strict=True)
+        lines = tuple(begin + i for begin, own in begins for i in range(own.count("\n") + 1))
     own_id = _text_of(row.values.get(id_column)) if id_column else ""
-    return Source(path, text, line, fields, (), lines, own_id, columns)
+    return Source(path, text, places.get(columns[0], row.line), fields, (), lines, own_id, columns)
+
+
+def _holds_numbers(name: str, rows: Sequence[Row]) -> bool:
+    if rows[0].places is None:      # JSON says itself what is a number
+        return False
+    values = [value for row in rows if (value := row.values.get(name))]
+    return bool(values) and all(_WHOLE.fullmatch(value) or _DECIMAL.fullmatch(value) for value in values)
+
+
+def _number(text: str) -> Value | None:
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text or None
 
 
 def _text_of(value: Any) -> str:

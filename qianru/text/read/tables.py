@@ -23,12 +23,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Row(NamedTuple):
     """One row: its line of the file, and its values by column.
 
-    places: the line of each value, where that is another
+    places: in CSV and TSV, whose values are all texts, the line of each value that begins on another; None in JSON,
+        whose values have types and where a line break in a text is none of the file
     """
 
     line: int
     values: dict[str, Any]
-    places: dict[str, int]
+    places: dict[str, int] | None = None
 
 
 def csv_rows(text: str, path: str, delimiter: str) -> Iterator[Row | Problem]:
@@ -98,7 +99,7 @@ def json_rows(text: str, path: str, text_columns: Sequence[str] = NAMED_TEXT) ->
         if values is None:
             n_odd += 1
         else:
-            yield from _mended(Row(place.line_of(values, text_columns), values, {}), path, text)
+            yield from _mended(Row(place.line_of(values, text_columns), values), path, text)
     if n_odd:
         yield Problem(path, None, f"{n_odd:,} of {n_rows:,} entries are neither objects nor texts.")
     elif not n_rows:
@@ -196,7 +197,7 @@ def _json_line(line: str, number: int, path: str) -> Iterator[Row | Problem]:
     if not isinstance(value, dict):
         yield Problem(path, number, f"It holds {type(value).__name__} {value!r:.40}, not an object.")
         return
-    yield from _mended(Row(number, value, {}), path, line)
+    yield from _mended(Row(number, value), path, line)
 
 
 def _mended(row: Row, path: str, raw: str) -> Iterator[Row | Problem]:
