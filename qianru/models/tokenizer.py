@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +37,18 @@ class Tokens:
 class TextTokenizer:
     """prompt + text -> prefix, ids, suffix: at most max_tokens of them.
 
+    content: a tokenizer.json
     special: role -> token of those that the folder names, e.g. {"cls_token": "[CLS]"}
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int, lower_case: bool, special: dict[str, str]) -> None:
-        tokenizer.no_truncation()   # we cut, because the library does not say how much it cut
-        tokenizer.no_padding()
-        self.tokenizer, self.max_tokens, self.lower_case, self.special = tokenizer, max_tokens, lower_case, special
-        self.prefix, self.suffix = _frame(tokenizer)
+    def __init__(
+        self, content: bytes, max_tokens: int, *, lower_case: bool = False, special: Mapping[str, str] | None = None
+    ) -> None:
+        self.content, self.max_tokens, self.lower_case, self.special = content, max_tokens, lower_case, special or {}
+        self.tokenizer = parse_tokenizer(content)
+        self.tokenizer.no_truncation()   # we cut, because the library does not say how much it cut
+        self.tokenizer.no_padding()
+        self.prefix, self.suffix = _frame(self.tokenizer)
         if max_tokens <= len(self.prefix) + len(self.suffix):
             raise SpecMismatch(f"max_tokens is {max_tokens}, and {len(self.prefix) + len(self.suffix)} special tokens "
                                "surround every text. Use a larger one.")
@@ -53,11 +57,6 @@ class TextTokenizer:
     def size(self) -> int:
         """One more than the largest id."""
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
-    def to_json(self) -> bytes:
-        """A tokenizer.json of it."""
-        content: str = self.tokenizer.to_str()
-        return content.encode()
 
     def special_ids(self) -> IntArray:
         """The ids of the tokens that stand for no part of a text."""
@@ -90,29 +89,29 @@ class TextTokenizer:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)]
 
 
-def read_tokenizer(home: Path, model_type: str) -> tuple[Tokenizer, dict[str, str]]:
-    """The tokenizer of a folder and the special tokens that it names: tokenizer.json, else built from older files."""
+def read_tokenizer(home: Path, model_type: str) -> tuple[bytes, dict[str, str]]:
+    """The tokenizer.json of a folder, or one built from its older files, and the special tokens that it names."""
     config = JsonFile.read_if_there(home / "tokenizer_config.json")
     special = _special_tokens(config, JsonFile.read_if_there(home / "special_tokens_map.json"))
     if (home / "tokenizer.json").is_file():
-        return parse_tokenizer(_bytes(home / "tokenizer.json"), home / "tokenizer.json"), special
+        return _bytes(home / "tokenizer.json"), special
     if (home / "vocab.txt").is_file():
-        return _wordpiece(home / "vocab.txt", config), _WORDPIECE | special
+        return _wordpiece(home / "vocab.txt", config).to_str().encode(), _WORDPIECE | special
     for name in ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"):
         if (home / name).is_file() and model_type in ("xlm-roberta", "camembert"):
-            return _xlm_roberta(home / name), _XLM_ROBERTA | special
+            return _xlm_roberta(home / name).to_str().encode(), _XLM_ROBERTA | special
     raise BadFile(f"{home} holds no tokenizer that can be read: no tokenizer.json, no vocab.txt, and no sentencepiece "
                   f"model of a kind that fits '{model_type}'. Download the folder again.")
 
 
-def parse_tokenizer(content: bytes, place: Path | str) -> Tokenizer:
-    """A tokenizer.json's content; BadFile if it is none."""
+def parse_tokenizer(content: bytes) -> Tokenizer:
+    """The tokenizer that a tokenizer.json describes; BadFile if it describes none."""
     from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_str(content.decode())
     except Exception as error:   # the library raises plain Exception
-        raise BadFile(f"{place} is not a tokenizer: {error}. Download the file again.") from error
+        raise BadFile(f"tokenizer.json is not a tokenizer: {error}. Download the file again.") from error
 
 
 _WORDPIECE = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}

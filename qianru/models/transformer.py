@@ -19,7 +19,7 @@ from qianru.models.files import CARD, Array, Stored, fingerprint, read_folder, w
 from qianru.models.folder import TOKEN_HEADS, ModelFolder
 from qianru.models.json_file import JsonFile
 from qianru.models.recipe import Known, Prompts, Recipe, part_names
-from qianru.models.tokenizer import TextTokenizer, parse_tokenizer, read_tokenizer
+from qianru.models.tokenizer import TextTokenizer, read_tokenizer
 from qianru.runtime.options import Device, Runtime
 from qianru.types import Embeddings, Kind, Progress, Ragged, Role, SparseRows
 
@@ -150,8 +150,8 @@ class Transformer:
             runtime = replace(runtime, truncate_dim=values.whole("truncate_dim"))
         special = {role: str(token) for role, token in values.mapping("special").items()}
         tokenizer = TextTokenizer(
-            parse_tokenizer(stored.files[TOKENIZER], place), runtime.max_tokens or values.whole("max_tokens"),
-            values.flag("lower_case"), special,
+            stored.files[TOKENIZER], runtime.max_tokens or values.whole("max_tokens"),
+            lower_case=values.flag("lower_case"), special=special,
         )
         return cls(
             values.text("name"), JsonFile(place, values.mapping("config")), recipe, parts, tokenizer,
@@ -184,7 +184,7 @@ class Transformer:
             **{dense.name: open_weights(find_weights(folder / dense.name)) for dense in recipe.dense},
             **{name.removesuffix(".pt"): open_weights(folder / name) for name in TOKEN_HEADS if recipe.token_heads},
         }
-        tokenizer, special = read_tokenizer(found.home, found.config.text("model_type", ""))
+        content, special = read_tokenizer(found.home, found.config.text("model_type", ""))
         shape = module_of(found.config).read_config(found.config, known.causal if known else None)
         limit = min(found.max_tokens or shape.max_tokens, shape.max_tokens)
         if runtime.max_tokens is not None and runtime.max_tokens > shape.max_tokens:
@@ -192,7 +192,7 @@ class Transformer:
                            f"max_tokens={runtime.max_tokens}.")
         return cls(
             found.name, found.config, recipe, parts,
-            TextTokenizer(tokenizer, runtime.max_tokens or limit, found.lower_case, special),
+            TextTokenizer(content, runtime.max_tokens or limit, lower_case=found.lower_case, special=special),
             prompts=found.prompts, runtime=runtime, packed=packed, causal=known.causal if known else None,
         )
 
@@ -250,13 +250,13 @@ class Transformer:
     def _identity(self) -> Stored:
         """All that the vectors depend on."""
         settings = {
-            "recipe": self.recipe.settings(), "prompts": asdict(self.prompts), "special": self.tokenizer.special,
+            "recipe": self.recipe.settings(), "prompts": asdict(self.prompts), "special": dict(self.tokenizer.special),
             "max_tokens": self.tokenizer.max_tokens, "lower_case": self.tokenizer.lower_case,
             "truncate_dim": self.runtime.truncate_dim, "shape": self.network.backbone.config.settings(),
         }
         tensors = self.network.source if self._packed else self.network.named_tensors()
         arrays: dict[str, Array] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
-        return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.to_json()})
+        return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.content})
 
 
 def joined(parts: Sequence[Embeddings]) -> Embeddings:

@@ -33,10 +33,13 @@ class Linear(nn.Module):
     weight: (out, in);  bias: (out,) or None;  activation: a name of ACTIVATIONS
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none") -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=weight.is_floating_point())
-        self.bias = None if bias is None else nn.Parameter(bias)
+        self.weight = nn.Parameter(weight)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
         self.activation = activation
         self._apply_packed: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
