@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import struct
 import threading
 import time
 from collections import defaultdict
@@ -26,7 +28,7 @@ class Quiet(BaseHTTPRequestHandler):
 
     def send(self, content: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+        for name, value in {"Content_Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
@@ -48,6 +50,14 @@ def serving(handler: type[Quiet]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def serve_on(handler: type[Quiet]) -> str:
+    """The address of a server that runs as long as the process."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 class HubServer:
@@ -175,3 +185,49 @@ def sleeps(seconds: float) -> Trick:
         return True
 
     return trick
+
+
+class EmbeddingServer:
+    """OpenAI's POST /v1/embeddings: each text's vector is drawn by its content, so it can be told from any other.
+
+    tricks: what to do instead, each once, in order;  bodies, keys: what was sent
+    """
+
+    def __init__(self, dim: int = 6) -> None:
+        self.dim = dim
+        self.tricks: list[Trick] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.refuses = "\N{SNOWMAN}"      # a text with this is too long
+
+    def vector(self, text: str, dim: int) -> list[float]:
+        digest = hashlib.sha256(text.encode("utf-8")).digest()
+        return [(digest[i] - 127) / 128 for i in range(dim)]      # exact in float32
+
+    def handler(self) -> type[Quiet]:
+        server = self
+
+        class Handler(Quiet):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.bodies.append(body)
+                server.keys.append(self.headers["Authorization"])
+                if server.tricks and server.tricks.pop(0)(self):
+                    return
+                if self.path != "/v1/embeddings":
+                    self.send(b"<html><h1>Not here</h1></html>", 404, Content_Type="text/html")
+                elif any(server.refuses in text for text in body["input"]):
+                    self.send_json({"error": {"message": "maximum context length is 8192 tokens"}}, 400)
+                else:
+                    self.send_json(server.answer(body))
+
+        return Handler
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        vectors = [self.vector(text, body.get("dimensions") or self.dim) for text in body["input"]]
+        rows: list[dict[str, Any]] = [{"object": "embedding", "index": i, "embedding": vector}
+                                      for i, vector in enumerate(vectors)]
+        if body.get("encoding_format") == "base64":
+            for row, vector in zip(rows, vectors, strict=True):
+                row["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        return {"object": "list", "model": body["model"], "data": rows[::-1], "usage": {"prompt_tokens": 3}}

@@ -20,6 +20,7 @@ FAMILIES = {
     "counts": "qianru.models.lexical:Counts",
     "joined": "qianru.models.joined:JoinedModel",
     "lsa": "qianru.models.lsa:LSA",
+    "remote": "qianru.models.remote:RemoteModel",
     "static": "qianru.models.static:StaticModel",
     "tfidf": "qianru.models.lexical:TfIdf",
     "transformer": "qianru.models.transformer:Transformer",
@@ -28,8 +29,8 @@ FAMILIES = {
 """family -> module:class, whose from_stored makes the model of a folder. A new family is one line here."""
 BUILT_IN = ("bm25",)   # models that need no fitting
 READABLE = ("a folder that a model was saved to, a folder of Hugging Face, sentence-transformers, ModelScope or "
-            "model2vec, word vectors (.txt, .vec or .bin, also .gz; .npz) "
-            f"or one of the built-in names: {', '.join(BUILT_IN)}")
+            "model2vec, word vectors (.txt, .vec or .bin, also .gz; .npz), a downloaded model by its name (see qianru "
+            f"models), remote:NAME or one of the built-in names: {', '.join(BUILT_IN)}")
 
 
 def load(name: str | Path) -> Model:
@@ -37,10 +38,11 @@ def load(name: str | Path) -> Model:
 
     name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a transformer's
         folder of Hugging Face, sentence-transformers or ModelScope, a model2vec folder, a word2vec or GloVe file (.txt,
-        .vec, .bin, each also .gz), or a .npz with the JSON list of its words beside it. A built-in name wins over a
-        folder that is called the same: write ./bm25.
+        .vec, .bin, each also .gz), a .npz with the JSON list of its words beside it, a model that was downloaded by
+        its name in the catalogue or on its hub ("m3e-base", "BAAI/bge-m3"), or "remote:NAME", a model that is asked
+        over HTTP. A built-in name wins over a folder that is called the same, and a folder over a downloaded model.
     Raises UnknownName if there is nothing by that name, SpecMismatch or BadInput if it is none of these, BadFile if it
-    is damaged.
+    is damaged or a known model that is not downloaded yet; the error then says the command that does.
     """
     if str(name) in BUILT_IN:
         from qianru.models.bm25 import BM25
@@ -48,6 +50,12 @@ def load(name: str | Path) -> Model:
 
         return BM25(SEARCH, query_stop_lists=("zh", "en"))
     path = Path(name)
+    if isinstance(name, str) and not path.exists():
+        from qianru.models import named
+
+        if name.startswith(named.REMOTE):
+            return named.remote(name)
+        path = named.folder_of(name) or path
     if path.is_file():
         return _word_vectors(path)
     if path.is_dir() and not (path / "qianru.json").exists():
@@ -93,13 +101,17 @@ def _foreign_folder(folder: Path) -> Model:
     if is_static(folder):
         return StaticModel.load(folder)
     if (folder / "config.json").exists() or (folder / "modules.json").exists():
+        from qianru.models.named import facts
         from qianru.models.transformer import Transformer
 
-        return Transformer.load(folder)
+        return Transformer.load(folder, known=facts(folder))
     raise BadInput(f"{folder} is not a model folder. What can be loaded: {READABLE}.")
 
 
 def _nearby(path: Path) -> list[str]:
-    """The names that the user may have meant: the built-in ones and the models that lie beside the missing path."""
+    """The names that the user may have meant: built in, of models beside the missing path, of the catalogue."""
     beside = path.parent.glob("*/qianru.json") if path.parent.is_dir() else []
-    return [*BUILT_IN, *sorted(str(path.parent / found.parent.name) for found in beside)]
+    from qianru.models.catalogue import catalogue
+
+    return [*BUILT_IN, *sorted(str(path.parent / found.parent.name) for found in beside),
+            *(card.name for card in catalogue())]

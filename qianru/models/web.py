@@ -35,6 +35,7 @@ from qianru import __version__
 from qianru.errors import BadInput, ServerFailed
 
 WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+FINAL_CODES = {"insufficient_quota"}      # OpenAI says 429 for an empty account as well
 SHOWN_CHARS = 200          # of what a server says
 READ_OF_ERROR = 65_536
 T = TypeVar("T")
@@ -175,7 +176,7 @@ def get_json(url: str, *, token: str | None = None, patience: Patience, limit_by
 
 def parsed(answer: Answer, limit_bytes: int) -> Any:
     """The JSON document of an answer; a Failure that shows what it says if it is something else."""
-    content = b""
+    content = bytearray()
     while len(content) <= limit_bytes and (block := answer.read(1 << 20)):
         content += block
     promised = answer.header("Content-Length")
@@ -188,7 +189,7 @@ def parsed(answer: Answer, limit_bytes: int) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError):
         kind = answer.header("Content-Type").partition(";")[0] or "something"
-        raise Failure(f"{answer.host} answers {kind}, not JSON: '{shown(content)}'. Is it the right address: "
+        raise Failure(f"{answer.host} answers {kind}, not JSON: '{shown(bytes(content))}'. Is it the right address: "
                       f"{answer.url}?") from None
 
 
@@ -234,24 +235,28 @@ def _refusal(host: str, error: HTTPError) -> Failure:
         said = error.read(READ_OF_ERROR)
     except (OSError, HTTPException):
         said = b""
-    words = shown(_message(said))
+    message, code = _message(said)
+    words = shown(message)
     if 300 <= error.code < 400:
         return Failure(f"{host} redirects to {error.headers.get('Location', 'nowhere')}. Use that address.",
                        status=error.code)
     return Failure(f"{host} answers {error.code} {error.reason}" + (f": '{words}'." if words else "."),
-                   status=error.code, code=error.headers.get("X-Error-Code", ""), said=words,
-                   transient=error.code in WORTH_ANOTHER_TRY, wait_s=_asked_wait(error.headers.get("Retry-After")))
+                   status=error.code, code=error.headers.get("X-Error-Code") or code, said=words,
+                   transient=error.code in WORTH_ANOTHER_TRY and code not in FINAL_CODES,
+                   wait_s=_asked_wait(error.headers.get("Retry-After")))
 
 
-def _message(content: bytes) -> bytes:
-    """The message inside an error's JSON, as {"error": {"message": …}} or {"error": …} or {"Message": …}; else all."""
+def _message(content: bytes) -> tuple[bytes, str]:
+    """(message, code) of an error's JSON, as {"error": {"message": …, "code": …}} or {"Message": …}; else all of it."""
     try:
         said = json.loads(content)
-        said = said.get("error") or said.get("message") or said.get("Message") or said.get("detail")
+        said = next(filter(None, (said.get(name) for name in ("error", "message", "Message", "detail"))), None)
+        code = said.get("code") if isinstance(said, dict) else None
         said = said.get("message") if isinstance(said, dict) else said
     except (ValueError, AttributeError, RecursionError):
-        return content
-    return said.encode("utf-8", "replace") if isinstance(said, str) else content
+        return content, ""
+    message = said.encode("utf-8", "replace") if isinstance(said, str) else content
+    return message, code if isinstance(code, str) else ""
 
 
 def _asked_wait(value: str | None) -> float | None:

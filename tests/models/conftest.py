@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import tiny
+from servers import EmbeddingServer, serve_on
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -20,6 +21,7 @@ from qianru.models.joined import JoinedModel
 from qianru.models.lexical import Counts, TfIdf
 from qianru.models.lsa import LSA
 from qianru.models.pooling import Pooling
+from qianru.models.remote import RemoteModel
 from qianru.models.static import StaticModel
 from qianru.models.transformer import Transformer
 from qianru.models.vectors import WordVectors
@@ -65,6 +67,11 @@ def transformer(**options: Any) -> Transformer:
         return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", **options))
 
 
+def remote() -> RemoteModel:
+    """A model behind a server of this process."""
+    return RemoteModel("some-model", serve_on(EmbeddingServer().handler()) + "/v1", key_variable="NO_KEY")
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "counts": lambda: Counts().fit(CORPUS),
     "binary counts": lambda: Counts(binary=True).fit(CORPUS),
@@ -84,6 +91,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "static, sif": lambda: static().with_sif(CORPUS),
     "transformer": transformer,
     "transformer, cut and normalized": lambda: transformer(truncate_dim=8, normalize=True, max_tokens=16),
+    "remote": remote,
     "joined": lambda: JoinedModel([BM25().fit(CORPUS), WordVectorModel(word_vectors())]),
 }
 """name -> a fitted model, small enough to be made for every test."""
