@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -145,7 +146,7 @@ def _present(kind: str, model_id: str, revision: str) -> Path | None:
     folder, files = record
     for path, (size, _) in files.items():
         file = folder / path
-        if not file.is_file() or file.stat().st_size != size:
+        if _size(file) != size:
             raise BadFile(f"{file} is not as it was downloaded. Mend it with: {_command(model_id, kind)}")
     return folder
 
@@ -164,11 +165,11 @@ def _record(pointer: Path) -> tuple[Path, dict[str, tuple[int, str]]] | None:
 
 def _all_needed(model: HubModel, files: list[HubFile], home: Path, state: str) -> list[HubFile]:
     """The files to download. modules.json comes first, since it names the folders that count."""
-    folders = [""]
+    folders = ["", "1_Pooling"]       # which some folders have without a modules.json
     modules = next((file for file in files if file.path == "modules.json"), None)
     if modules is not None:
         _fetch_all(model, [modules], home, state, None)
-        folders += _module_folders(home / state / "modules.json")
+        folders = list(dict.fromkeys([*folders, *_module_folders(home / state / "modules.json")]))
     wanted = needed(files, folders)
     if not has_weights(wanted):
         raise BadFile(f"{model.id} on {model.where.host} has no weights that Qianru reads: model.safetensors or "
@@ -182,7 +183,7 @@ def _module_folders(path: Path) -> list[str]:
         named = [str(entry["path"]).removeprefix("./").rstrip("/") for entry in json.loads(path.read_bytes())]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadFile(f"{path} is not a list of modules: {error!r}. Choose another model.") from error
-    return list(dict.fromkeys(name for name in named if name not in ("", ".")))
+    return [name for name in named if name not in ("", ".")]
 
 
 def _fetch_all(model: HubModel, files: list[HubFile], home: Path, state: str, progress: Progress | None) -> None:
@@ -190,16 +191,12 @@ def _fetch_all(model: HubModel, files: list[HubFile], home: Path, state: str, pr
     from filelock import FileLock
 
     folder = home / state
-    missing = []
     for file in files:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             _take_over(file, target, home)
-        if target.exists() and target.stat().st_size != file.size:
-            target.unlink()              # somebody changed it
-        if not target.exists():
-            missing.append(file)
+    missing = [file for file in files if _size(folder / file.path) != file.size]     # or somebody changed it
     _check_room(folder, missing)
     total = sum(file.size for file in files)
     done = total - sum(file.size for file in missing)
@@ -209,7 +206,7 @@ def _fetch_all(model: HubModel, files: list[HubFile], home: Path, state: str, pr
         lock = home / ".locks" / f"{file.digest[:16]}-{sha256(file.path.encode()).hexdigest()[:8]}.lock"
         lock.parent.mkdir(exist_ok=True)
         with _held(FileLock(str(lock)), target, tick):
-            if not target.exists():      # another process may have done it meanwhile
+            if _size(target) != file.size:      # another process may have done it meanwhile
                 fetch(model, file, target, tick)
         done += file.size
     if progress is not None:
@@ -240,9 +237,7 @@ def _held(lock: Any, target: Path, tick: Callable[[int], None]) -> Iterator[None
             lock.acquire(timeout=0.5)
             break
         except Timeout:
-            part = part_of(target)
-            if part.exists():
-                tick(part.stat().st_size)
+            tick(_size(part_of(target)) or 0)
     try:
         yield
     finally:
@@ -252,8 +247,7 @@ def _held(lock: Any, target: Path, tick: Callable[[int], None]) -> Iterator[None
 def _check_room(folder: Path, files: list[HubFile]) -> None:
     """Raises StorageFailed if the disk cannot hold what is still to come."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts = (part_of(folder / file.path) for file in files)
-    lacking = sum(file.size for file in files) - sum(part.stat().st_size for part in parts if part.exists())
+    lacking = sum(file.size - (_size(part_of(folder / file.path)) or 0) for file in files)
     free = shutil.disk_usage(folder).free
     if lacking > 0 and free < lacking + SPARE_BYTES:
         raise StorageFailed(f"{lacking / 1e6:,.0f} MB are still to be downloaded and {folder} has {free / 1e6:,.0f} MB "
@@ -274,9 +268,17 @@ def _told(home: Path) -> Iterator[None]:
                                if full else "Set QIANRU_CACHE to a folder that can.")) from error
 
 
+def _size(path: Path) -> int | None:
+    """In bytes; None if there is no such file, which another process may make or rename at any moment."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _write(path: Path, value: Mapping[str, Any]) -> None:
     """JSON, whole or not at all."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     with new.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=1)
         file.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -22,8 +22,9 @@ from qianru.models.web import Failure, Patience, get_json, is_private
 SAFE_PATH = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*", re.ASCII)
 MODEL_ID = re.compile(r"(?!\.)[\w.-]+/(?!\.)[\w.-]+", re.ASCII)
 SETTINGS = {
-    "config.json", "configuration.json", "modules.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "config.json", "configuration.json", "modules.json", "sentence_bert_config.json", "sentence_roberta_config.json",
+    "sentence_xlm-roberta_config.json", "config_sentence_transformers.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "tokenizer.model",
     "spiece.model",
 }
@@ -35,6 +36,7 @@ WEIGHTS = (
     re.compile(r"pytorch_model\.bin\.index\.json|pytorch_model-\d+-of-\d+\.bin"),
 )
 """The first of these forms that a folder has is taken."""
+LIST_ATTEMPTS = 3       # nothing is lost yet, and somebody who is offline wants to be told
 BGE_M3_HEADS = {"sparse_linear.pt", "colbert_linear.pt"}
 
 
@@ -92,7 +94,8 @@ def listing(where: Hub, model_id: str, revision: str, patience: Patience) -> tup
     """
     ask = _huggingface if where.kind == "huggingface" else _modelscope
     try:
-        commit, files = ask(where, model_id, revision, patience)
+        hasty = replace(patience, attempts=min(patience.attempts, LIST_ATTEMPTS))
+        commit, files = ask(where, model_id, revision, hasty)
     except Failure as failure:
         raise explained(where, model_id, revision, failure) from failure
     except QianruError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha1, sha256
@@ -74,6 +75,7 @@ def _fill(model: HubModel, file: HubFile, part: Path, tick: Callable[[int], None
                         out.truncate(0)
                         digest, have = _begun(file), 0
                     _check_size(file, answer, have)
+                    watched_since, watched_from = time.monotonic(), have
                     while block := answer.read(min(BLOCK, file.size - have)):
                         out.write(block)
                         digest.update(block)
@@ -82,6 +84,11 @@ def _fill(model: HubModel, file: HubFile, part: Path, tick: Callable[[int], None
                         if have >= counted + WORTH_COUNTING:
                             counted = have
                             tries.progress()
+                        if time.monotonic() > watched_since + patience.timeout_s:
+                            if have < watched_from + WORTH_COUNTING:
+                                raise Failure(f"{where.host} sent {have - watched_from:,} bytes of {file.path} in "
+                                              f"{patience.timeout_s:.0f} seconds.", transient=True)
+                            watched_since, watched_from = time.monotonic(), have
                 if have < file.size:
                     raise Failure(f"{where.host} broke off after {have:,} of {file.size:,} bytes of {file.path}.",
                                   transient=True)

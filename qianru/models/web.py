@@ -6,6 +6,7 @@ Nothing here runs unless the user asked for a download or for a remote model.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import ssl
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
-from socket import gaierror
+from socket import EAI_AGAIN, gaierror
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -38,6 +39,9 @@ WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 FINAL_CODES = {"insufficient_quota"}      # OpenAI says 429 for an empty account as well
 SHOWN_CHARS = 200          # of what a server says
 READ_OF_ERROR = 65_536
+WORTH_TELLING_S = 5
+DRIPPING = 10              # timeouts that one whole answer may take
+log = logging.getLogger("qianru")
 T = TypeVar("T")
 
 
@@ -87,6 +91,8 @@ class Tries:
                 raise Failure(f"{failure} It asks to be left alone for {failure.wait_s:.0f} seconds; try again then.",
                               status=failure.status, said=failure.said) from failure
             wait_s = max(failure.wait_s, 0.0)
+        if wait_s > WORTH_TELLING_S:      # not the failure's words, which may repeat a secret
+            log.warning("The server fails (%s); trying again in %.0f seconds.", failure.status or "no answer", wait_s)
         time.sleep(wait_s)
 
     def progress(self) -> None:
@@ -108,7 +114,7 @@ class Answer:
     """A server's answer; reading it fails with a Failure."""
 
     def __init__(self, url: str, response: HTTPResponse, timeout_s: float) -> None:
-        self.url, self._response, self._timeout_s = url, response, timeout_s
+        self.url, self.timeout_s, self._response = url, timeout_s, response
         self.host = _host(url)
         self.status = response.status
 
@@ -117,11 +123,11 @@ class Answer:
         return self._response.headers.get(name) or ""
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes, at most so many; none at the end."""
+        """The next bytes, at most so many and as soon as there are any; none at the end."""
         try:
-            return self._response.read(n_bytes)
+            return self._response.read1(n_bytes)
         except (OSError, HTTPException) as error:
-            raise _broken(self.host, error, self._timeout_s) from None
+            raise _broken(self.host, error, self.timeout_s) from None
 
 
 @contextmanager
@@ -177,8 +183,12 @@ def get_json(url: str, *, token: str | None = None, patience: Patience, limit_by
 def parsed(answer: Answer, limit_bytes: int) -> Any:
     """The JSON document of an answer; a Failure that shows what it says if it is something else."""
     content = bytearray()
+    deadline = time.monotonic() + DRIPPING * answer.timeout_s
     while len(content) <= limit_bytes and (block := answer.read(1 << 20)):
         content += block
+        if time.monotonic() > deadline:
+            raise Failure(f"{answer.host} is still not done after {DRIPPING * answer.timeout_s:.0f} seconds.",
+                          transient=True)
     promised = answer.header("Content-Length")
     if len(content) > limit_bytes:
         raise Failure(f"{answer.host} answers with more than {limit_bytes >> 20} MB. Is it the right address: "
@@ -280,7 +290,7 @@ def _broken(host: str, error: Exception, timeout_s: float) -> Failure:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, gaierror):
         return Failure(f"The name {host} cannot be resolved: {reason.strerror}. Is this machine online?",
-                       transient=True)
+                       transient=reason.errno == EAI_AGAIN)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Failure(f"{host} does not prove that it is {host}: {reason.verify_message}. Nothing was sent or taken.")
     if isinstance(reason, TimeoutError):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def test_pickled_weights_and_the_heads_of_bge_m3_come_where_there_are_no_others(
                                  "colbert_linear.pt": b"c", "optimizer.pt": b"o", "sentencepiece.bpe.model": b"m"}
     assert contents(download("bge-m3")) == {"config.json", "pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt",
                                             "sentencepiece.bpe.model"}
+
+
+def test_a_pooling_without_a_list_of_modules_comes_along(hub: HubServer) -> None:
+    hub.models["thenlper/gte-base-zh"] = {"config.json": b"{}", "pytorch_model.bin": WEIGHTS, "vocab.txt": b"x",
+                                          "1_Pooling/config.json": b"{}", "2_Other/config.json": b"{}"}
+    assert contents(download("gte-base-zh")) == set(hub.models["thenlper/gte-base-zh"]) - {"2_Other/config.json"}
 
 
 def test_all_shards_and_their_index_come(hub: HubServer) -> None:
@@ -248,6 +255,24 @@ def test_a_server_that_sleeps_is_given_up_after_the_timeout(hub: HubServer, monk
         download(NAME)
 
 
+def test_a_server_that_is_all_too_slow_is_left_after_a_while(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drips(request: Any) -> bool:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(WEIGHTS)))
+        request.end_headers()
+        with suppress(OSError):
+            for i in range(40):
+                request.wfile.write(WEIGHTS[i : i + 1])
+                request.wfile.flush()
+                time.sleep(0.02)
+        return True
+
+    monkeypatch.setattr(room, "PATIENCE", Patience(timeout_s=0.2, attempts=1))
+    hub.tricks["model.safetensors"] = [drips]
+    with pytest.raises(ServerFailed, match=r"sent \d+ bytes of model.safetensors in 0 seconds"):
+        download(NAME)
+
+
 def test_a_name_that_cannot_be_resolved_is_told_as_such(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://no-such-host.invalid")
     with pytest.raises(ServerFailed, match=r"no-such-host.invalid cannot be resolved.*online.*--from modelscope"):
@@ -356,8 +381,8 @@ def test_a_cache_that_cannot_be_written_names_the_variable(hub: HubServer, monke
         download(NAME)
 
 
-def start(code: str = "") -> subprocess.Popen[str]:
-    program = f"{code}\nfrom qianru.models.download import download\nprint(download('{NAME}'))"
+def start() -> subprocess.Popen[str]:
+    program = f"from qianru.models.download import download; print(download('{NAME}'))"
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -392,7 +417,7 @@ def test_a_kill_in_the_middle_costs_only_what_was_not_there_yet(hub: HubServer) 
         return True
 
     hub.tricks["model.safetensors"] = [stuck]
-    process = start("import qianru.models.transfer as t; t.BLOCK = 4096")
+    process = start()
     deadline = time.monotonic() + 30
     try:
         while time.monotonic() < deadline and came() <= 100_000:
