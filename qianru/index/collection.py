@@ -231,12 +231,10 @@ class Collection:
                 self._storage.delete(stale, sequence)
                 if changed:
                     embeddings = self._embed([searchable(documents[i]) for i in changed])
-                    ns = []
-                    for i in changed:
-                        before = known.get(documents[i].id)
-                        ns.append(self._storage.put(
-                            documents[i], fields[i], digests[i], sequence, None if before is None else before.n))
-                    self._storage.put_vectors(ns, embeddings)
+                    before = [known.get(documents[i].id) for i in changed]
+                    rows = [(None if one is None else one.n, documents[i], fields[i], digests[i])
+                            for i, one in zip(changed, before, strict=True)]
+                    self._storage.put_vectors(self._storage.put(rows, sequence), embeddings)
                 self._storage.put_sources(finished)
         return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
 

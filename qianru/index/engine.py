@@ -54,6 +54,7 @@ class EngineIndex:
         self._shard: qdrant_edge.EdgeShard | None = shard
         self._seal = seal
         self._indexed = set(shard.info().payload_schema)
+        self._marked = True      # nothing has been taken in since the last mark
 
     @classmethod
     def create(cls, path: Path, kinds: Sequence[Kind], dim: int | None = None) -> EngineIndex:
@@ -92,11 +93,13 @@ class EngineIndex:
         seal = Seal.read(path)
         with _guarded(path, "read"):
             seal.check(path, path / SHARD)
+            opened = Seal(seal.kinds, seal.dim, seal.sequence, boot=boot())
+            opened.write(path)          # the engine tidies its files as it loads, so they are sealed again at closing
         with _guarded(path, "read", loading=True):
             shard = engine.EdgeShard.load(str(path / SHARD))
-        index = cls(path, shard, seal)
+        index = cls(path, shard, opened)
         if seal.n_points is not None and len(index) != seal.n_points:
-            n = len(index)
+            n, index._marked = len(index), False
             index.close()
             raise damaged(path, f"it holds {n:,} of {seal.n_points:,} documents")
         return index
@@ -171,12 +174,13 @@ class EngineIndex:
             self._opened().flush()
 
     def mark(self, sequence: int) -> None:
-        """Says durably that all up to this transaction is in the engine, and seals its files."""
+        """Says durably that all up to this transaction is in the engine."""
         self.flush()
         with _guarded(self._path, "written"):
-            seal = Seal(self.kinds, self._seal.dim, sequence, len(self), checksums(self._path / SHARD))
+            seal = Seal(self.kinds, self._seal.dim, sequence, boot=boot())
             seal.write(self._path)
         self._seal = seal
+        self._marked = True
 
     def optimize(self, progress: Progress | None = None) -> bool:
         """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.
@@ -191,7 +195,7 @@ class EngineIndex:
         size = sum(file.stat().st_blocks * 512 for file in (self._path / SHARD).rglob("*") if file.is_file())
         with _guarded(self._path, "optimised"):
             _check_room(self._path, 2 * size)
-            self._unseal()
+            self._marked = False
             done = shard.optimize()
         self.mark(self.sequence)
         if progress is not None:
@@ -199,11 +203,19 @@ class EngineIndex:
         return done
 
     def close(self) -> None:
-        """Gives back files and memory; closing twice is fine. What came after the last mark will be added again."""
+        """Seals the files and gives them and memory back; closing twice is fine.
+
+        What came after the last mark will have to be added again, and then there is no seal.
+        """
+        if self._shard is None:
+            return
+        n_points = len(self)
         shard, self._shard = self._shard, None
-        if shard is not None:
-            with _guarded(self._path, "closed"):
-                shard.close()
+        with _guarded(self._path, "closed"):
+            shard.close()
+            if self._marked:
+                files = checksums(self._path / SHARD)
+                Seal(self.kinds, self._seal.dim, self.sequence, n_points, files).write(self._path)
 
     def _search(
         self, vector: Any, kind: Kind, k: int, condition: qdrant_edge.Filter | None,
@@ -233,15 +245,8 @@ class EngineIndex:
     def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
         with _guarded(self._path, "written"):
             _check_room(self._path, 0)
-            self._unseal()
+            self._marked = False
             self._opened().update(operation)
-
-    def _unseal(self) -> None:
-        """Notes, before the first change, that the files are about to differ from the seal."""
-        if self._seal.files is not None:
-            seal = Seal(self.kinds, self._seal.dim, self._seal.sequence, boot=boot())
-            seal.write(self._path)
-            self._seal = seal
 
     def _opened(self) -> qdrant_edge.EdgeShard:
         if self._shard is None:

@@ -1,10 +1,9 @@
 """The seal of an engine's folder: how far it has come, and whether its files are still what was written.
 
 The engine keeps no checksums and writes through memory maps: with files cut short or swapped it may load in peace and
-find less. So while nothing is being changed, the folder is sealed: a small file lists the others with their checksums.
-From the first change on it is not, and says in which run of the machine (boot) that happened. After a crash of the
-process alone, the maps are whole, and the engine's log and a replay make them right. After a crash of the machine they
-may be anything.
+find less. So while it is closed, the folder is sealed: a small file lists the others with their checksums. While it is
+open it is not, and says in which run of the machine (boot) that began. After a crash of the process alone, the maps are
+whole, and the engine's log and a replay make them right. After a crash of the machine they may be anything.
 """
 
 from __future__ import annotations

@@ -46,14 +46,17 @@ def batches(documents: Iterable[str | Document]) -> Iterator[list[Document]]:
 def fields_json(document: Document) -> str:
     """The document's fields as JSON, always the same for equal fields."""
     for name, value in document.fields.items():
+        if not isinstance(name, str) or not name:
+            raise BadInput(f"A field of document {document.id!r} is named {name!r}; name it with a text, not empty.")
         values = value if isinstance(value, list) else [value]
         for v in values:
-            if not isinstance(v, str | int | float | bool) or (isinstance(v, float) and not math.isfinite(v)):
+            fits = isinstance(v, str | bool) or (isinstance(v, float) and math.isfinite(v))
+            if not fits and not (isinstance(v, int) and -(2**63) <= v < 2**63):
                 raise BadInput(
-                    f"Field {name!r} of document {document.id!r} holds {v!r}; a field holds text, a finite number, "
-                    "true or false, or a list of these."
+                    f"Field {name!r} of document {document.id!r} holds {v!r}; a field holds text, a finite number (if "
+                    "whole, of 64 bits), true or false, or a list of these."
                 )
-    return json.dumps(dict(document.fields), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return clean(json.dumps(dict(document.fields), ensure_ascii=False, sort_keys=True, separators=(",", ":")))
 
 
 def document_digest(text: str, fields: str) -> bytes:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -162,19 +162,19 @@ class Storage:
             found.update({id: Known(n, digest) for id, n, digest in rows})
         return found
 
-    def put(self, document: Document, fields: str, digest: bytes, sequence: int, n: int | None) -> int:
-        """Writes one document, over row n if that is given; returns its row."""
-        if n is None:
-            cursor = self.connection.execute(
-                "INSERT INTO documents (id, text, fields, digest, sequence) VALUES (?, ?, ?, ?, ?)",
-                (document.id, document.text, fields, digest, sequence),
-            )
-            return int(cursor.lastrowid or 0)
-        self.connection.execute(
-            "UPDATE documents SET text = ?, fields = ?, digest = ?, sequence = ? WHERE n = ?",
-            (document.text, fields, digest, sequence, n),
+    def put(self, rows: Sequence[tuple[int | None, Document, str, bytes]], sequence: int) -> list[int]:
+        """Writes (row or None for a new one, document, its fields as JSON, digest); returns their rows."""
+        last = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
+        free = count(1 if last is None else last[0] + 1)
+        ns = [next(free) if n is None else n for n, *_ in rows]
+        self.connection.executemany(
+            "INSERT INTO documents (n, id, text, fields, digest, sequence) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (n) DO UPDATE SET text = excluded.text, fields = excluded.fields, digest = excluded.digest, "
+            "sequence = excluded.sequence",
+            [(n, document.id, document.text, fields, digest, sequence)
+             for n, (_, document, fields, digest) in zip(ns, rows, strict=True)],
         )
-        return n
+        return ns
 
     def put_vectors(self, ns: Sequence[int], embeddings: Embeddings) -> None:
         """Writes the vectors of rows ns."""
