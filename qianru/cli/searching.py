@@ -113,7 +113,7 @@ def body(hit: Hit) -> str:
     """The passage without the headings that it begins with, which stand in the line above it."""
     titles = str(hit.fields.get("heading", "")).split(" > ")
     lines = hit.text.splitlines()
-    first = next((i for i, line in enumerate(lines) if line.strip(" #\t") not in ("", *titles)), 0)
+    first = next((i for i, line in enumerate(lines) if " ".join(line.strip(" #\t").split()) not in ("", *titles)), 0)
     return "\n".join(lines[first:])
 
 
