@@ -8,6 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from qianru.runtime.packing import Group, Packed
 
+_NOTHING = torch.zeros(1, dtype=torch.bfloat16)   # to be multiplied by 0: baddbmm scales on its way, bmm does not
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: bool = False) -> Tensor:
     """(total, n_heads * d) softmax(q k' / sqrt(d)) v within each row.
@@ -18,14 +20,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: 
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _attend_at_once(query, key, value, batch, causal)
     shared = query.shape[1] != key.shape[1]
+    plain = query.dtype == torch.bfloat16 and not (shared or causal or query.requires_grad)
+    inside = _by_products if plain else _by_torch
     parts = [
-        scaled_dot_product_attention(
-            _heads_first(query, group), _heads_first(key, group), _heads_first(value, group),
-            is_causal=causal, enable_gqa=shared,
-        ).transpose(1, 2).flatten(0, 1).flatten(1)   # (n, heads, length, d) -> (n * length, heads * d)
+        inside(_heads_first(query, group), _heads_first(key, group), _heads_first(value, group), causal, shared)
+        .transpose(1, 2).flatten(0, 1).flatten(1)   # (n, heads, length, d) -> (n * length, heads * d)
         for group in batch.groups
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _by_torch(query: Tensor, key: Tensor, value: Tensor, causal: bool, shared: bool) -> Tensor:
+    return scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=shared)
+
+
+def _by_products(query: Tensor, key: Tensor, value: Tensor, causal: bool, shared: bool) -> Tensor:
+    """The same in bfloat16 on a CPU: oneDNN's plain products are 2 to 3 times as fast as torch's fused attention."""
+    n, n_heads, length, d = query.shape
+    q, k, v = (states.reshape(n * n_heads, length, d) for states in (query, key, value))
+    scores = torch.baddbmm(_NOTHING, q, k.transpose(1, 2), beta=0, alpha=d**-0.5)   # (n * n_heads, length, length)
+    return torch.bmm(scores.softmax(-1), v).view(n, n_heads, length, d)
 
 
 def _heads_first(states: Tensor, group: Group) -> Tensor:
