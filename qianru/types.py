@@ -37,10 +37,11 @@ class SparseRows:
     width: int
 
     def __post_init__(self) -> None:
-        if len(self.terms) != len(self.weights) or len(self.offsets) == 0 or self.offsets[-1] != len(self.terms):
+        end = self.offsets[-1] if len(self.offsets) else None
+        if len(self.terms) != len(self.weights) or end != len(self.terms):
             raise ShapeMismatch(
                 f"Sparse rows need as many weights as terms and offsets that end there; got {len(self.terms)} terms, "
-                f"{len(self.weights)} weights and offsets ending at {self.offsets[-1] if len(self.offsets) else 'nothing'}."
+                f"{len(self.weights)} weights and offsets ending at {end}."
             )
 
     @classmethod
