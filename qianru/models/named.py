@@ -51,16 +51,20 @@ def facts(folder: Path) -> Known | None:
         raise BadFile(f"{path} cannot be read: {error}. Download the model again.") from error
     if isinstance(config, dict):
         check(card, config, str(path))
-    return _as_known(card, own_modules=(folder / "modules.json").exists())
+    says_itself = any((folder / name).exists() for name in ("modules.json", "1_Pooling/config.json"))
+    return _as_known(card, says_itself)
 
 
-def _as_known(card: Card, own_modules: bool) -> Known:
-    """The card as the loader takes it. Where the folder lists its modules, it says itself whether it normalizes."""
+def _as_known(card: Card, says_itself: bool) -> Known:
+    """The card as the loader takes it.
+
+    says_itself: the folder's own files tell pooling and normalizing; its hashes are the hub's, so they are right
+    """
     prompts = Prompts(card.query, card.document, card.instruction or None)
     return Known(
         name=card.name,
-        pooling=POOLINGS.get(card.pooling, card.pooling),
-        normalize=None if own_modules else card.normalized,
+        pooling=None if says_itself else POOLINGS.get(card.pooling, card.pooling),
+        normalize=None if says_itself else card.normalized,
         prompts=prompts if prompts != Prompts() else None,
         kinds=card.kinds,
         causal=card.causal,

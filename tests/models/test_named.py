@@ -78,6 +78,21 @@ def test_what_the_catalogue_knows_is_added_to_the_files(hub: HubServer, monkeypa
     assert np.abs(vectors(prompted, "query") - vectors(bare, "query")).max() > 1e-3
 
 
+def test_pooling_is_the_folders_own_and_else_the_cards(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card("tiny", "bert", {"huggingface": "somebody/tiny"}, pooling="cls", normalized=True)
+    monkeypatch.setattr(named, "known", lambda name: card if name == "somebody/tiny" else None)
+    assert "modules.json" in hub.models["somebody/tiny"]
+    own = qianru.load(download("somebody/tiny"))
+    assert isinstance(own, Transformer)
+    assert own.recipe.pooling == ("mean",)
+    for path in [path for path in hub.models["somebody/tiny"] if path == "modules.json" or "/" in path]:
+        del hub.models["somebody/tiny"][path]
+    bare = qianru.load(download("somebody/tiny"))
+    assert isinstance(bare, Transformer)
+    assert bare.recipe.pooling == ("cls",)
+    assert np.linalg.norm(vectors(bare), axis=1) == pytest.approx(1)
+
+
 def test_a_name_that_is_nearly_known_is_answered_with_the_right_one() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'm3e-base'"):
         qianru.load("m3e-bsae")
