@@ -48,7 +48,7 @@ next:
 	  '  .venv/bin/qianru --help                   everything else; also README.md and docs/' ''
 
 test: setup-dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -55,7 +55,11 @@ def make_home(path: Path, model: Model) -> None:
 
 def check_home(path: Path) -> None:
     """Raises CollectionError unless something like a collection is there."""
-    if not any((path / name).exists() for name in (DATABASE, MODEL)):
+    try:
+        found = any((path / name).exists() for name in (DATABASE, MODEL))
+    except OSError as error:
+        raise CollectionError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+    if not found:
         raise CollectionError(f"There is no collection at {path}. Make one: qianru index FOLDER --collection {path}")
 
 
