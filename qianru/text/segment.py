@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qianru.errors import BadFile, BadInput
 from qianru.text.normalize import clean
+from qianru.text.wordlist import listed_words
 
 LONGEST = 100_000     # characters given to jieba at a time: it lists every word of what it is given
 _RARE = r"\u3400-\u4dbf\u9fa6-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"     # Han characters that the model never saw
@@ -103,22 +104,13 @@ def read_user_words(path: Path) -> tuple[str, ...]:
 
     Raises BadFile, naming file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        broken = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise BadFile(f"{path}, line {broken}: the user dictionary is not UTF-8. Save it as UTF-8.") from None
-    except OSError as error:
-        raise BadFile(f"The user dictionary {path} cannot be read: {error.strerror}.") from None
     found: list[str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        fields = line.split()
-        if fields:
-            found.append(" ".join(fields))
-            try:
-                parse_user_word(found[-1])
-            except BadInput as error:
-                raise BadFile(f"{path}, line {number}: {error}") from None
+    for number, line in listed_words(path, "user dictionary"):
+        try:
+            parse_user_word(line)
+        except BadInput as error:
+            raise BadFile(f"{path}, line {number}: {error}") from None
+        found.append(line)
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from qianru.errors import UnknownName
+from qianru.text.wordlist import listed_words
 
 FOLDER = Path(__file__).parent.parent / "data" / "stopwords"
 
@@ -29,3 +30,11 @@ def stop_words(name: str) -> frozenset[str]:
         raise UnknownName("list of stop words", name, known)
     lines = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def read_stop_words(path: Path) -> tuple[str, ...]:
+    """The words of a list of the user's own: one a line, in UTF-8; lines that begin with # are remarks.
+
+    Raises BadFile, naming file and line.
+    """
+    return tuple(line for _, line in listed_words(path, "list of stop words") if not line.startswith("#"))

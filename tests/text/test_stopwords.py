@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from qianru.errors import UnknownName
-from qianru.text.stopwords import FOLDER, stop_lists, stop_words
+from qianru.errors import BadFile, UnknownName
+from qianru.text.stopwords import FOLDER, read_stop_words, stop_lists, stop_words
 
 
 def test_there_is_a_chinese_and_an_english_list() -> None:
@@ -33,3 +35,18 @@ def test_the_chinese_list_holds_function_words_only() -> None:
 def test_an_unknown_list_is_an_error_with_a_suggestion() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'zh'"):
         stop_words("zhs")
+
+
+def test_a_list_of_ones_own_has_a_word_a_line_and_remarks(tmp_path: Path) -> None:
+    file = tmp_path / "stop.txt"
+    file.write_text("\ufeff# 店名\n酒店\r\n\n  客房 \n", encoding="utf-8")
+    assert read_stop_words(file) == ("酒店", "客房")
+
+
+def test_a_list_of_ones_own_that_is_not_utf8_or_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "stop.txt"
+    file.write_bytes("酒店\n".encode() + "客房".encode("gb18030"))
+    with pytest.raises(BadFile, match=r"stop\.txt, line 2: the list of stop words is not UTF-8"):
+        read_stop_words(file)
+    with pytest.raises(BadFile, match=r"none\.txt cannot be read"):
+        read_stop_words(tmp_path / "none.txt")
