@@ -79,14 +79,18 @@ class Explanation:
 
 
 def _guarded(method: Callable[Concatenate[Collection, P], R]) -> Callable[Concatenate[Collection, P], R]:
-    """One thread at a time, and never on a closed collection."""
+    """One thread at a time, never on a closed collection, and for a reader all of one moment."""
 
     @wraps(method)
     def guarded(self: Collection, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._guard:
             if self._closed:
                 raise CollectionError(f"The collection at {self.path} is closed. Open it again.")
-            return method(self, *args, **kwargs)
+            if self._lock is not None:
+                return method(self, *args, **kwargs)
+            with self._storage.snapshot():      # another process may commit between two looks
+                self._refresh()
+                return method(self, *args, **kwargs)
 
     return guarded  # type: ignore[return-value]   # mypy asks for a positional-only self
 
@@ -116,7 +120,7 @@ class Collection:
         if self._bm25 is not None and self._statistics is not None:
             self._bm25.statistics = self._statistics
         self._follower: Follower | None = None
-        self._seen = int(storage.meta("sequence"))      # transaction that BM25's statistics are of
+        self._seen = -1     # transaction that a reader's BM25 statistics are of
 
     # opening and closing
 
@@ -377,7 +381,6 @@ class Collection:
         if strange := set(weights or {}) - set(chosen):
             raise UnknownName("kind of vector", sorted(strange)[0], chosen)
         condition = Filter.parse(where) if isinstance(where, str) else where
-        self._refresh()
         embedded = self._query(queries, chosen)
         depth = k if len(chosen) == 1 else max(CANDIDATES, k)
         found = {kind: [_known(ranking) for ranking in self._follow().search(embedded, kind, depth, condition)]
@@ -389,7 +392,6 @@ class Collection:
     def explain(self, query: str, id: str) -> Explanation:
         """What makes the scores of a document for a query: its words for sparse vectors, the cosine for dense ones."""
         document = self.get(id)
-        self._refresh()
         scores: dict[str, float] = {}
         terms: Sequence[tuple[str, float]] = ()
         for part in _parts(self.model):
@@ -460,11 +462,10 @@ class Collection:
 
     def _refresh(self) -> None:
         """Sees what another process has committed since the last look."""
-        if self._lock is None and self._statistics is not None:
-            latest = int(self._storage.meta("sequence"))
-            if latest != self._seen:
-                self._statistics.forget_changes()
-                self._seen = latest
+        latest = int(self._storage.meta("sequence"))
+        if latest != self._seen and self._statistics is not None:
+            self._statistics.forget_changes()
+            self._seen = latest
 
     # looking after
 

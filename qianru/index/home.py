@@ -67,13 +67,15 @@ def lock_home(path: Path) -> BaseFileLock:
     """The right to write, held until unlock_home or until the process ends. Raises CollectionBusy, StorageFailed."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path / LOCK)
+    lock = FileLock(path / LOCK, thread_local=False)      # another thread than the opening one may close
     try:
         lock.acquire(timeout=0)
         (path / WRITER).write_text(str(os.getpid()))
     except Timeout:
-        writer = path / WRITER
-        who = f" (process {writer.read_text()})" if writer.exists() else ""
+        try:
+            who = f" (process {(path / WRITER).read_text()})"
+        except OSError:     # it has just come, or is just leaving
+            who = ""
         raise CollectionBusy(
             f"{path} is open for writing in another program{who}. Close it there, or open it here with read_only=True."
         ) from None

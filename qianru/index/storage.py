@@ -132,6 +132,19 @@ class Storage:
                     self.connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read inside is of one moment, whatever another process commits meanwhile."""
+        if self.connection.in_transaction:
+            yield
+            return
+        with guarded(self.file):
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.connection.execute("ROLLBACK")
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a SELECT."""
         with guarded(self.file):

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,6 +212,29 @@ def test_equal_scores_come_in_the_order_of_adding(tmp_path: Path) -> None:
 def test_a_second_writer_is_told_who_holds_it(poems: Collection) -> None:
     with pytest.raises(CollectionBusy, match=r"open for writing in another program \(process \d+\)"):
         Collection.open(poems.path)
+
+
+def test_another_thread_may_close_it(poems: Collection) -> None:
+    closing = threading.Thread(target=poems.close)
+    closing.start()
+    closing.join()
+    with Collection.open(poems.path) as again:
+        assert again.count() == 4
+
+
+def test_a_reader_answers_in_peace_while_the_writer_deletes_and_adds(poems: Collection) -> None:
+    def write() -> None:
+        for n in range(60):
+            poems.delete(["将进酒"])
+            poems.add([Document("将进酒", "君不见黄河之水天上来" + "，奔流到海" * (n % 5))])
+
+    writing = threading.Thread(target=write)
+    with Collection.open(poems.path, read_only=True) as reader:
+        writing.start()
+        while writing.is_alive():
+            assert {hit.id for hit in reader.search("黄河")} - {"将进酒"} == {"登鹳雀楼"}
+            assert reader.explain("黄河", "登鹳雀楼").scores["sparse"] > 0
+        writing.join()
 
 
 def test_a_reader_sees_what_the_writer_commits(poems: Collection) -> None:
