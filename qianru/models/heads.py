@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from qianru.models.recipe import DenseSpec
 from qianru.models.weights import Weights
-from qianru.runtime.linear import ACTIVATIONS, Linear
+from qianru.runtime.activations import ACTIVATIONS
+from qianru.runtime.linear import Linear
 from qianru.runtime.packing import Packed
 from qianru.types import IntArray, Ragged, SparseRows
 

@@ -21,7 +21,7 @@ from qianru.models.json_file import JsonFile
 from qianru.models.recipe import Known, Prompts, Recipe, part_names
 from qianru.models.tokenizer import TextTokenizer, read_tokenizer
 from qianru.runtime.options import Device, Runtime
-from qianru.types import Embeddings, Kind, Progress, Ragged, Role, SparseRows
+from qianru.types import Embeddings, FloatArray, Kind, Progress, Ragged, Role, SparseRows
 
 if TYPE_CHECKING:
     from qianru.models.network import Parts
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 WINDOW = 16384   # texts sorted by length together; bounds what a stream of texts keeps in memory
 AT_ONCE = 1024   # texts for the tokenizer
 TOKENIZER = "tokenizer.json"
+INT8_COSINE = 0.99   # to float32, for the worst of the probes; MiniLM has .997
+PROBES = (
+    "床前明月光，疑是地上霜。", "月", "怎样找回银行卡密码", "BGE-M3 支持 100 多种语言、8192 个 token，价格 ¥3.50 😀",
+    "What is the difference between dense and sparse retrieval?", "1234567890 !!! ??? ...",
+    "第五百零九条 当事人应当按照约定全面履行自己的义务。当事人应当遵循诚信原则，根据合同的性质、目的和交易习惯履行。",
+    "The quick brown fox jumps over the lazy dog. " * 8,
+)
 log = logging.getLogger("qianru")
 
 
@@ -72,8 +79,12 @@ class Transformer:
         self.network.eval()
         self.network.to(self.device.name)
         if packed:
+            exact = self._probe() if self.device.precision == "int8" else None
             self.network.requires_grad_(False)
-            pack(self.network, self.device.precision)
+            pack(self.network.backbone, self.device.precision)   # type: ignore[arg-type]
+            pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
+            if exact is not None:
+                _check_fidelity(name, exact, self._probe())
         self._outline = ModelSpec(
             name, self.family, recipe.kinds, "", runtime.truncate_dim or self.network.dim, tokenizer.max_tokens
         )
@@ -196,6 +207,19 @@ class Transformer:
             prompts=found.prompts, runtime=runtime, packed=packed, causal=known.causal if known else None,
         )
 
+    def _probe(self) -> FloatArray:
+        """(n, dim) vectors of length 1 of a few texts, to compare precisions by."""
+        import torch
+        from torch.nn.functional import normalize
+
+        from qianru.runtime.packing import pack
+
+        rows = sorted((row for row in self.tokenizer.rows(PROBES).rows if len(row)), key=len, reverse=True)
+        with torch.inference_mode():
+            batch = pack(rows, self.device.name)
+            made: FloatArray = normalize(self.network.dense_vectors(self.network.backbone(batch), batch)).numpy()
+            return made
+
     def _windows(
         self, texts: Iterator[str], kinds: tuple[Kind, ...], prompt: str, progress: Progress, total: int | None,
         window: int,
@@ -270,6 +294,14 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
         parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
         whole.dense, whole.sparse, whole.multi,
     )
+
+
+def _check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> None:
+    """BadInput if int8 changed the worst text too much; the mean would hide it."""
+    worst = float((exact * rounded).sum(1).min()) if len(exact) else 1.0
+    if not worst >= INT8_COSINE:   # also if it is no number
+        raise BadInput(f"{name} loses too much in int8: a cosine of {worst:.4f} to float32 for the worst of "
+                       f"{len(exact)} texts, where {INT8_COSINE} is asked for. Use precision='bfloat16'.")
 
 
 def _ignore(done: int, total: int | None) -> None:

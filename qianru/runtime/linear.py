@@ -1,4 +1,4 @@
-"""Matrix products with fixed weights, in three precisions. The only module that calls private torch operators.
+"""Matrix products with fixed weights, in three precisions. Only this module and int8 call private torch operators.
 
 A Linear as made is plain torch and carries gradients. `pack` lays its weights out for the processor, once, and lets go
 of the plain ones; from then on it can only be applied. oneDNN's own layout is worth 2x over the default of torch on AMD
@@ -13,16 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qianru.runtime.activations import ACTIVATIONS
+from qianru.runtime.int8 import pack_int8
 from qianru.runtime.options import Precision
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "gelu": functional.gelu,
-    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "tanh": torch.tanh,
-}
 FUSED = {"none": ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
 """activation -> (oneDNN's name, its variant), for those that it applies while the product is still in the cache."""
 
@@ -51,22 +45,25 @@ class Linear(nn.Module):
         return y if residual is None else residual + y
 
 
+@torch.no_grad()
 def pack(module: nn.Module, precision: Precision) -> None:
     """Lays out every Linear of the module, on the device where it is, for inference. There is no way back."""
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     for linear in module.modules():
-        if isinstance(linear, Linear):
-            _pack_one(linear, dtype)
+        if not isinstance(linear, Linear):
+            continue
+        if precision == "int8":
+            linear._apply_packed = pack_int8(linear.weight, linear.bias, linear.activation)
+        else:
+            linear._apply_packed = _packed(linear, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        linear.register_parameter("weight", None)
+        linear.register_parameter("bias", None)
 
 
-@torch.no_grad()
-def _pack_one(linear: Linear, dtype: torch.dtype) -> None:
+def _packed(linear: Linear, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], Tensor]:
     weight = linear.weight.detach().to(dtype)
     bias = None if linear.bias is None else linear.bias.detach().to(dtype)
     packed = None if weight.is_cuda else _onednn(weight, bias, linear.activation)
-    linear._apply_packed = packed or _plain(weight, bias, linear.activation)
-    linear.register_parameter("weight", None)
-    linear.register_parameter("bias", None)
+    return packed or _plain(weight, bias, linear.activation)
 
 
 def _plain(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor]:

@@ -18,7 +18,7 @@ class Runtime:
     """How to run a model. The vectors depend on max_tokens, truncate_dim and normalize, and a little on precision.
 
     precision: "float32" is exact; "auto" is bfloat16 where the processor multiplies it natively, else float32;
-        "int8" must be asked for (it keeps a cosine of about .995 to float32)
+        "int8" must be asked for (it keeps a cosine of about .997 to float32, which loading checks)
     device: "auto" is the GPU if there is one that torch can use
     max_tokens: cut texts after so many tokens; None for what the model was made for
     batch_tokens: real tokens computed at once; None for 1,024 on a CPU and 32,768 on a GPU

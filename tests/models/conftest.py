@@ -64,7 +64,7 @@ def transformer(**options: Any) -> Transformer:
     """A BERT of two small layers with weights drawn at random."""
     pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
     with tempfile.TemporaryDirectory() as folder:
-        return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", **options))
+        return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", threads=1, **options))
 
 
 def remote() -> RemoteModel:

@@ -33,7 +33,7 @@ from qianru.models.recipe import Known, Prompts  # noqa: E402
 from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.options import Runtime  # noqa: E402
 
-EXACT = Runtime(precision="float32")
+EXACT = Runtime(precision="float32", threads=1)
 POEM = ["床前明月光", "举头望明月", "我爱吃蔬菜 test"]
 
 

@@ -18,7 +18,7 @@ from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.options import Runtime  # noqa: E402
 from qianru.types import Embeddings  # noqa: E402
 
-EXACT = Runtime(precision="float32")
+EXACT = Runtime(precision="float32", threads=1)
 GOLDENS = Path(__file__).parent.parent / "goldens" / "encoders.npz"
 CASES = [*LAYOUTS, *(f"{name}-full" for name in FULL)]
 

@@ -16,14 +16,15 @@ torch = pytest.importorskip("torch", reason="transformer models need torch: pip 
 from checkpoints import build, tiny  # noqa: E402
 from corpora import CORPORA  # noqa: E402
 
-from qianru.models import load  # noqa: E402
+from qianru.errors import BadInput  # noqa: E402
+from qianru.models import load, transformer  # noqa: E402
 from qianru.models.bm25 import BM25  # noqa: E402
 from qianru.models.joined import JoinedModel  # noqa: E402
 from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.options import Runtime  # noqa: E402
 from qianru.runtime.packing import pack  # noqa: E402
 
-EXACT = Runtime(precision="float32", normalize=True)
+EXACT = Runtime(precision="float32", normalize=True, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,24 @@ def test_a_thousand_real_texts_embed_alike_alone_in_a_batch_and_shuffled(m3e: Pa
 
 
 def test_neighbours_hardly_change_a_vector_in_bfloat16(m3e: Path, texts: list[str]) -> None:
-    model = Transformer.load(m3e, Runtime(precision="bfloat16", normalize=True))
+    model = Transformer.load(m3e, Runtime(precision="bfloat16", normalize=True, threads=1))
     alone = np.concatenate([model.encode([text]).dense for text in texts[::10]])
     assert (model.encode(texts).dense[::10] * alone).sum(1).min() > 1 - 1e-3
+
+
+def test_int8_stays_close_and_neighbours_hardly_change_a_vector(m3e: Path, texts: list[str]) -> None:
+    exact = Transformer.load(m3e, EXACT).encode(texts[::10]).dense
+    model = Transformer.load(m3e, Runtime(precision="int8", normalize=True, threads=1))
+    together = model.encode(texts).dense[::10]
+    assert (together * exact).sum(1).min() > 0.99
+    alone = np.concatenate([model.encode([text]).dense for text in texts[::10]])
+    assert (together * alone).sum(1).min() > 1 - 1e-3
+
+
+def test_int8_is_refused_where_it_changes_the_worst_text_too_much(m3e: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "INT8_COSINE", 0.9999999)
+    with pytest.raises(BadInput, match=r"loses too much in int8: a cosine of 0\.99\d+ to float32 for the worst of 8"):
+        Transformer.load(m3e, Runtime(precision="int8"))
 
 
 def test_all_kinds_embed_alike_alone_and_in_a_batch(m3: Transformer, texts: list[str]) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the runtime needs torch: pip install 'qianru[torch]'")
 
-from qianru.runtime import linear  # noqa: E402
-from qianru.runtime.linear import ACTIVATIONS, Linear, pack  # noqa: E402
+from qianru.runtime import int8, int8_torch, linear  # noqa: E402
+from qianru.runtime.activations import ACTIVATIONS  # noqa: E402
+from qianru.runtime.linear import Linear, pack  # noqa: E402
 
-TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
+TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 3e-2}
 
 
 def made(activation: str, bias: bool = True) -> Linear:
@@ -26,8 +27,11 @@ def made(activation: str, bias: bool = True) -> Linear:
 def test_packing_changes_nothing_but_the_speed(
     activation: str, precision: Any, bias: bool, private: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if precision == "int8" and not int8.can_multiply_int8():
+        pytest.skip("this processor has no instructions for int8")
     if not private:
         monkeypatch.setattr(linear, "_onednn", lambda *arguments: None)
+        monkeypatch.setattr(int8, "_kernels", lambda: int8_torch.TORCH)
     plain, packed = made(activation, bias), made(activation, bias)
     pack(packed, precision)
     with torch.inference_mode():

@@ -1,0 +1,73 @@
+"""Linears in int8: every token's numbers as 0..255 of its own scale, every output's weights as -127..127 of theirs.
+
+    x[t, k] ~ scale[t] (u[t, k] - zero[t])         asymmetric, found anew for each token
+    w[n, k] ~ w_scale[n] q[n, k]                   symmetric, once
+    x w'    ~ scale[t] (sum_k u q w_scale[n] - zero[t] sums[n])
+
+The sum over k is oneDNN's; what stands before and after it is one pass each, by numba if it is there, else by torch.
+Source: Jacob et al. 2018 (arXiv 1712.05877), section 2.3, with a zero point for each token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from qianru.errors import BadInput
+from qianru.runtime import int8_torch
+
+
+def pack_int8(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """(x, residual) -> activation(x W' + b) as bfloat16, or with the residual added as float32.
+
+    weight: (out, in) float32;  residual: float32 or None
+    Raises BadInput if this processor or this torch cannot.
+    """
+    multiply, packed, scale = int8_multiplier(weight.float())
+    sums = (torch.round(weight.float() / scale[:, None]).sum(1) * scale).contiguous()   # (out,)
+    shift = torch.zeros(len(weight)) if bias is None else bias.float().contiguous()
+    kernels = _kernels()
+
+    def apply(x: Tensor, residual: Tensor | None) -> Tensor:
+        codes, token_scale, zero = kernels.quantize(x.contiguous())
+        products = multiply(codes, packed)                                              # (total, out) float32
+        return kernels.finish(products, token_scale, zero, sums, shift, activation, residual)
+
+    return apply
+
+
+def can_multiply_int8() -> bool:
+    """Whether the processor has instructions for it; elsewhere int8 is slower than float32."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8"))
+
+
+def int8_multiplier(weight: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]:
+    """(codes, packed weights -> products, the packed weights, the scale of each output)."""
+    if not can_multiply_int8():
+        raise BadInput("This processor has no instructions for int8. Use precision='auto'.")
+    try:
+        prepack, pointwise = torch.ops.onednn.qlinear_prepack, torch.ops.onednn.qlinear_pointwise.default
+    except AttributeError as error:
+        raise BadInput("This build of torch has no int8 products. Use precision='auto'.") from error
+    scale = (weight.abs().amax(1) / 127).clamp_min(1e-12)
+    codes = torch.round(weight / scale[:, None]).to(torch.int8)
+    zeros = torch.zeros(len(weight), dtype=torch.int32)
+
+    def multiply(tokens: Tensor, packed: Tensor) -> Tensor:
+        products: Tensor = pointwise(   # unsigned tokens: signed ones fall to a reference kernel
+            tokens, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return products
+
+    return multiply, prepack(codes, None), scale
+
+
+def _kernels() -> int8_torch.Kernels:
+    try:
+        from qianru.runtime import int8_numba
+    except ImportError:
+        return int8_torch.TORCH
+    return int8_numba.NUMBA
