@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qianru.cli.cutting import OwnWords, StopWords, UserWords, made_analyzer, own_words
 from qianru.cli.layout import one_line
 from qianru.cli.options import AsJson, Encoding, examples
 from qianru.cli.reading import items_of, lines_of
@@ -50,6 +51,11 @@ def similarity(
     ngrams: Annotated[
         str | None, typer.Option(metavar="N|A-B", help="Lengths of runs to count: of words (1) or characters (3).")
     ] = None,
+    user_words: UserWords = None,
+    stop_words: StopWords = "",
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Of two files: the first line with the first, the second with the second, …")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a heat map: .png, .svg or .pdf.")] = None,
     encoding: Encoding = None,
     as_json: AsJson = False,
@@ -64,7 +70,12 @@ def similarity(
 
     score = qianru.scores.metric(metric)
     rows, others = compared(inputs, encoding)
-    ready = comparing_model(model, ngrams, [*rows, *others])
+    ready = comparing_model(model, ngrams, own_words(user_words, stop_words), [*rows, *others])
+    if pairs:
+        if plot is not None:
+            raise BadInput("A heat map shows each text with each; leave out --plot or --pairs.")
+        show_pairs(rows, others, ready, metric, as_json)
+        return
     with progress("Comparing", "texts") as watch:
         left = vectors(ready, rows, watch)
         matrix = score(left, vectors(ready, others, watch) if others else left)
@@ -107,33 +118,37 @@ def _texts(name: str, encoding: str | None) -> list[str]:
     return [name]
 
 
-def comparing_model(name: str, ngrams: str | None, texts: Sequence[str]) -> Model:
+def show_pairs(rows: Sequence[str], others: Sequence[str], model: Model, metric: str, as_json: bool) -> None:
+    """Prints the score of each line with the other file's line of the same number."""
+    from qianru.scores import PAIR_METRICS
+
+    if len(rows) != len(others):
+        raise BadInput(f"Pairs need as many texts on both sides; there are {len(rows)} and {len(others)}.")
+    with progress("Comparing", "texts") as watch:
+        scores = PAIR_METRICS[metric](vectors(model, rows, watch), vectors(model, others, watch)).tolist()
+    if as_json:
+        told = [{"a": a, "b": b, "score": score} for a, b, score in zip(rows, others, scores, strict=True)]
+        show_json({"metric": metric, "model": model.spec.name, "pairs": told})
+        return
+    note(f"{metric} of {model.spec.name} vectors")
+    for a, b, score in zip(rows, others, scores, strict=True):
+        show(f"{score:.4f}  {one_line(a)}  {one_line(b)}")
+
+
+def comparing_model(name: str, ngrams: str | None, words: OwnWords, texts: Sequence[str]) -> Model:
     """The model by that name, fitted on the texts where it must be, or the one in that folder."""
     from qianru.models.lexical import Counts, TfIdf
-    from qianru.text.analyze import Analyzer
 
     if name == "char":
-        return Counts(Analyzer(unit="char", ngrams=ngram_range(ngrams, "3"))).fit(texts)
+        return Counts(made_analyzer(ngrams or "3", words, char=True)).fit(texts)
     if name in ("counts", "tfidf"):
-        analyzer = Analyzer(ngrams=ngram_range(ngrams, "1"))
-        return (Counts if name == "counts" else TfIdf)(analyzer).fit(texts)
-    if ngrams is not None:
-        raise BadInput("--ngrams is for counts, tfidf and char; a model from a folder has its own.")
+        return (Counts if name == "counts" else TfIdf)(made_analyzer(ngrams or "1", words)).fit(texts)
+    if ngrams is not None or any(words):
+        raise BadInput("--ngrams, --user-words and --stop-words are for counts, tfidf and char; "
+                       "a model from a folder has its own.")
     from qianru.models import load
 
     return load(name)
-
-
-def ngram_range(given: str | None, default: str) -> tuple[int, int]:
-    """The shortest and the longest run.
-
-    >>> ngram_range("1-3", "1"), ngram_range(None, "3")
-    ((1, 3), (3, 3))
-    """
-    first, _, last = (given or default).partition("-")
-    if not first.isdecimal() or not (last or first).isdecimal():
-        raise BadInput(f"'{given}' is no range of lengths. Write one number, or two: 1-3.")
-    return int(first), int(last or first)
 
 
 def vectors(model: Model, texts: Sequence[str], watch: Progress | None = None) -> Vectors:
@@ -188,6 +203,8 @@ def similar(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors.")
     ] = "tfidf",
+    user_words: UserWords = None,
+    stop_words: StopWords = "",
     encoding: Encoding = None,
     as_json: AsJson = False,
 ) -> None:
@@ -199,7 +216,7 @@ def similar(
 
     names, texts = items_of(file, [column.strip() for column in text.split(",")], name, encoding)
     chosen = names[find_item(names, item)]
-    ready = describing_model(model, texts)
+    ready = describing_model(model, own_words(user_words, stop_words), texts)
     with progress("Comparing", "items") as watch:
         found = similar_items(texts, names, chosen, k, ready, progress=watch)
     if as_json:
@@ -221,23 +238,25 @@ def show_items(item: str, found: Sequence[Similar]) -> None:
         show(Text.assemble((f"{rank:<3} ", "bold"), (f"{near.score:.4f}  ", "green"), one_line(near.name)))
 
 
-def describing_model(name: str, texts: Sequence[str]) -> Model:
+def describing_model(name: str, words: OwnWords, texts: Sequence[str]) -> Model:
     """The model by that name fitted on the descriptions, saying on stderr how it takes them, or the one in a folder."""
     from qianru.models.bm25 import BM25
     from qianru.models.lexical import Counts
     from qianru.use.recommend import script, suited_analyzer, suited_model
 
-    families: dict[str, Callable[[Sequence[str]], Fittable]] = {
-        "tfidf": suited_model,
-        "counts": lambda texts: Counts(suited_analyzer(texts)),
-        "bm25": lambda texts: BM25(suited_analyzer(texts)),
-    }
-    if name not in families:
+    if name not in ("tfidf", "counts", "bm25"):
         from qianru.models import load
 
+        if any(words):
+            raise BadInput("--user-words and --stop-words are for tfidf, counts and bm25; "
+                           "a model from a folder has its own.")
         return load(name)
-    analyzer = suited_analyzer(texts)
+    analyzer = words.added_to(suited_analyzer(texts))
+    families: dict[str, Fittable] = {
+        "tfidf": suited_model(texts, analyzer), "counts": Counts(analyzer), "bm25": BM25(analyzer),
+    }
     how = "segmented Chinese words" if script(texts) == "zh" else "English words"
+    told = ", ".join((*analyzer.stop_lists, *(["your own"] if analyzer.stop_words else [])))
     note(f"{len(texts):,} descriptions, {name} over {how} in runs of {analyzer.ngrams[0]} to {analyzer.ngrams[1]}, "
-         f"without stop words ({', '.join(analyzer.stop_lists)})")
-    return families[name](texts).fit(texts)
+         f"without stop words ({told})")
+    return families[name].fit(texts)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qianru.cli.comparing import ngram_range
+from qianru.cli.cutting import (
+    Chars,
+    FoldScript,
+    Ngrams,
+    StopWords,
+    UserWords,
+    made_analyzer,
+    own_words,
+    search_model,
+)
 from qianru.cli.layout import one_line
 from qianru.cli.options import AsJson, Encoding, examples
 from qianru.cli.reading import passages_of
@@ -17,17 +26,11 @@ from qianru.errors import BadInput
 if TYPE_CHECKING:
     from qianru.models.base import Fittable
     from qianru.models.vectors import WordVectors
-    from qianru.text.analyze import Analyzer
 
 Files = Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Texts to learn from.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is saved.")]
 Columns = Annotated[
     str | None, typer.Option("--text-columns", metavar="A,B", help="Columns of tables that hold the text.")
-]
-Ngrams = Annotated[str, typer.Option(metavar="N|A-B", help="Lengths of the runs of words to count.")]
-Chars = Annotated[bool, typer.Option("--char", help="Count characters, not words.")]
-StopWords = Annotated[
-    str, typer.Option(metavar="zh,en", help="Lists of words to leave out.", show_default=False)
 ]
 Least = Annotated[str, typer.Option(metavar="N|SHARE", help="Terms in fewer texts are left out: 2, or 0.01.")]
 Most = Annotated[str, typer.Option(metavar="N|SHARE", help="Terms in more texts are left out.")]
@@ -54,7 +57,8 @@ def register(app: typer.Typer) -> None:
 
 @fit.command(epilog=examples("qianru fit counts notes -o notes-counts --char --ngrams 3"))
 def counts(
-    files: Files, output: Output, ngrams: Ngrams = "1", char: Chars = False, stop_words: StopWords = "",
+    files: Files, output: Output, ngrams: Ngrams = "1", char: Chars = False,
+    user_words: UserWords = None, stop_words: StopWords = "", fold_script: FoldScript = False,
     min_df: Least = "1", max_df: Most = "1.0",
     binary: Annotated[bool, typer.Option("--binary", help="Whether a text has a word, not how often.")] = False,
     text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
@@ -62,14 +66,16 @@ def counts(
     """How often each word stands in a text."""
     from qianru.models.lexical import Counts
 
-    analyzer = made_analyzer(ngrams, char, stop_words)
+    words = own_words(user_words, stop_words)
+    analyzer = made_analyzer(ngrams, words, char=char, fold_script=fold_script)
     model = Counts(analyzer, binary=binary, min_df=share(min_df), max_df=share(max_df))
     fit_and_save(model, files, output, text_columns, encoding, as_json)
 
 
 @fit.command(epilog=examples("qianru fit tfidf notes -o notes-tfidf --ngrams 1-2 --stop-words zh"))
 def tfidf(
-    files: Files, output: Output, ngrams: Ngrams = "1", char: Chars = False, stop_words: StopWords = "",
+    files: Files, output: Output, ngrams: Ngrams = "1", char: Chars = False,
+    user_words: UserWords = None, stop_words: StopWords = "", fold_script: FoldScript = False,
     min_df: Least = "1", max_df: Most = "1.0",
     sublinear: Annotated[bool, typer.Option("--sublinear", help="Count a word's tenth time less: 1 + ln n.")] = False,
     text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
@@ -77,23 +83,26 @@ def tfidf(
     """Counts weighted by how rare each word is."""
     from qianru.models.lexical import TfIdf
 
-    analyzer = made_analyzer(ngrams, char, stop_words)
+    words = own_words(user_words, stop_words)
+    analyzer = made_analyzer(ngrams, words, char=char, fold_script=fold_script)
     model = TfIdf(analyzer, min_df=share(min_df), max_df=share(max_df), sublinear_tf=sublinear)
     fit_and_save(model, files, output, text_columns, encoding, as_json)
 
 
-@fit.command(epilog=examples("qianru fit bm25 notes -o notes-bm25 --variant bm25+"))
+@fit.command(epilog=examples(
+    "qianru fit bm25 notes -o notes-bm25 --variant bm25+ --user-words products.txt",
+    "qianru index notes --model notes-bm25",
+))
 def bm25(
     files: Files, output: Output,
     variant: Annotated[str, typer.Option(help="lucene, robertson or bm25+.")] = "lucene",
     k1: Annotated[float, typer.Option(help="How soon more of the same word adds nothing.")] = 1.5,
     b: Annotated[float, typer.Option(help="How much long texts are held back, 0 to 1.")] = 0.75,
-    stop_words: StopWords = "", text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
+    user_words: UserWords = None, stop_words: StopWords = "",
+    text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
 ) -> None:
-    """The ranking of full-text search."""
-    from qianru.models.bm25 import BM25
-
-    model = BM25(made_analyzer("1", False, stop_words), variant=variant, k1=k1, b=b)  # type: ignore[arg-type]
+    """The ranking of full-text search, over words cut as collections cut them."""
+    model = search_model(own_words(user_words, stop_words), variant, k1, b)
     fit_and_save(model, files, output, text_columns, encoding, as_json)
 
 
@@ -101,13 +110,15 @@ def bm25(
 def lsa(
     files: Files, output: Output,
     dim: Annotated[int, typer.Option(min=1, help="Numbers in a vector.")] = 256,
-    ngrams: Ngrams = "1", stop_words: StopWords = "", min_df: Least = "1", max_df: Most = "1.0",
+    ngrams: Ngrams = "1", user_words: UserWords = None, stop_words: StopWords = "", fold_script: FoldScript = False,
+    min_df: Least = "1", max_df: Most = "1.0",
     seed: Seed = 0, text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
 ) -> None:
     """Dense vectors from which words occur together; needs the classic extra."""
     from qianru.models.lsa import LSA
 
-    model = LSA(dim, made_analyzer(ngrams, False, stop_words), min_df=share(min_df), max_df=share(max_df), seed=seed)
+    analyzer = made_analyzer(ngrams, own_words(user_words, stop_words), fold_script=fold_script)
+    model = LSA(dim, analyzer, min_df=share(min_df), max_df=share(max_df), seed=seed)
     fit_and_save(model, files, output, text_columns, encoding, as_json)
 
 
@@ -121,14 +132,23 @@ def word2vec(
     min_count: Annotated[int, typer.Option(min=1, help="Rarer words get no vector.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts.")] = 20,
     skip_gram: Annotated[bool, typer.Option("--skip-gram", help="Learn by skip-gram, not by CBOW.")] = False,
+    pooling: Annotated[
+        str, typer.Option(metavar="sif|mean", help="Vectors of texts: frequent words held back (sif), or all alike.")
+    ] = "sif",
+    user_words: UserWords = None, stop_words: StopWords = "", fold_script: FoldScript = False,
     seed: Seed = 1,
     workers: Annotated[int, typer.Option(min=1, help="Threads; only one gives the same vectors again.")] = 1,
     text_columns: Columns = None, encoding: Encoding = None, as_json: AsJson = False,
 ) -> None:
     """Dense vectors of words, from their neighbours; needs the classic extra."""
+    from qianru.models.pooling import Pooling
     from qianru.models.word2vec import Word2Vec
 
-    model = Word2Vec(dim, window=window, min_count=min_count, epochs=epochs, sg=skip_gram, seed=seed, workers=workers)
+    analyzer = made_analyzer("1", own_words(user_words, stop_words), fold_script=fold_script)
+    model = Word2Vec(
+        dim, analyzer, Pooling(pooling), window=window, min_count=min_count,  # type: ignore[arg-type]   # checked there
+        epochs=epochs, sg=skip_gram, seed=seed, workers=workers,
+    )
     fit_and_save(model, files, output, text_columns, encoding, as_json)
     if not as_json:
         for word in model.vectors.words[:200]:
@@ -139,7 +159,9 @@ def word2vec(
 
 
 def words(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A fitted model's folder, or a word2vec file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A fitted model's folder, a word2vec file, or a .npz of vectors.")
+    ],
     words: Annotated[list[str], typer.Argument(metavar="WORD...", help="Words whose neighbours are wanted.")],
     minus: Annotated[
         list[str] | None, typer.Option("--minus", metavar="WORD", help="A word to take away; may be repeated.",
@@ -166,25 +188,14 @@ def words(
             show(f"{score:.4f}  {one_line(word)}")
 
 
-def word_vectors(path: Path) -> WordVectors:
-    """The word vectors of a model's folder or of a word2vec file."""
+def word_vectors(name: str) -> WordVectors:
+    """The word vectors of a model by its name, folder or file."""
     from qianru.models import load
-    from qianru.models.vector_files import read_vectors
 
-    if path.is_file():
-        return read_vectors(path)
-    vectors = getattr(load(str(path)), "vectors", None)
+    vectors = getattr(load(name), "vectors", None)
     if vectors is None:
-        raise BadInput(f"The model at {path} has no vectors of single words. qianru fit word2vec makes one that has.")
+        raise BadInput(f"The model {name} has no vectors of single words. qianru fit word2vec makes one that has.")
     return vectors  # type: ignore[no-any-return]   # only models of word vectors have this property
-
-
-def made_analyzer(ngrams: str, char: bool, stop_words: str) -> Analyzer:
-    """How to cut texts, by the options."""
-    from qianru.text.analyze import Analyzer
-
-    lists = tuple(name.strip() for name in stop_words.split(",") if name.strip())
-    return Analyzer(unit="char" if char else "word", ngrams=ngram_range(ngrams, "1"), stop_lists=lists)
 
 
 def share(text: str) -> float:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qianru.cli.cutting import OwnWords, StopWords, UserWords, own_words, search_model
 from qianru.cli.layout import one_line
-from qianru.cli.options import CARE, AsJson, CollectionPath, Encoding, chosen_model, collection_path, examples
+from qianru.cli.options import CARE, AsJson, CollectionPath, Encoding, collection_path, examples
 from qianru.cli.terminal import note, progress, show, show_json
+from qianru.errors import BadInput
 
 if TYPE_CHECKING:
     from qianru.index.collection import Collection
     from qianru.index.folder import FolderReport
+    from qianru.models.base import Model
 
 PROBLEMS_SHOWN = 20
 
@@ -23,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples(
         "qianru index notes",
         "qianru index novels/*.txt --collection novels.qianru",
-        "qianru index shop.csv --text-columns title,description",
+        "qianru index shop.csv --text-columns title,description --user-words products.txt",
         "qianru index notes --model bm25 --model word2vec-folder    [dim]# keywords and meaning[/dim]",
     ))(index)
     app.command(rich_help_panel=CARE, epilog=examples("qianru rebuild"))(rebuild)
@@ -38,6 +42,8 @@ def index(
         typer.Option("--model", "-m", metavar="bm25|FOLDER", help="How to make vectors (bm25). Twice: joined.",
                      show_default=False),
     ] = None,
+    user_words: UserWords = None,
+    stop_words: StopWords = "",
     text_columns: Annotated[
         str | None, typer.Option(metavar="A,B", help="Columns of CSV and JSON lines that hold the text.")
     ] = None,
@@ -54,7 +60,8 @@ def index(
     columns = tuple(name.strip() for name in text_columns.split(",")) if text_columns else None
     reading = Reading(columns, max_chars, overlap, encoding)
     try:
-        with open_or_create(path, model) as library, progress("Indexing", "MB", 1e6) as watch:
+        words = own_words(user_words, stop_words)
+        with open_or_create(path, model, words) as library, progress("Indexing", "MB", 1e6) as watch:
             report = add_folder(library, paths, reading, prune=prune, progress=watch)
             n_passages = library.count()
     except KeyboardInterrupt:
@@ -66,15 +73,26 @@ def index(
         show_report(report, path, n_passages, prune)
 
 
-def open_or_create(path: Path, models: list[str] | None) -> Collection:
+def open_or_create(path: Path, names: list[str] | None, words: OwnWords) -> Collection:
     """The collection there, checked to be made with that model if one is named; a new one where there is none."""
     from qianru.index.collection import Collection
     from qianru.index.home import DATABASE
 
-    model = chosen_model(models) if models else None
+    named = names is not None or any(words)
     if (path / DATABASE).exists():
-        return Collection.open(path, model=model)
-    return Collection.create(path, "bm25" if model is None else model)
+        return Collection.open(path, model=chosen_model(names or ["bm25"], words) if named else None)
+    return Collection.create(path, chosen_model(names or ["bm25"], words))
+
+
+def chosen_model(names: Sequence[str], words: OwnWords) -> Model:
+    """The model by that name or folder; several are joined, e.g. one of sparse and one of dense vectors."""
+    from qianru.models import load
+    from qianru.models.joined import JoinedModel
+
+    if any(words) and "bm25" not in names:
+        raise BadInput("--user-words and --stop-words are for bm25; any other model has its own since qianru fit.")
+    models = [search_model(words) if name == "bm25" else load(name) for name in names]
+    return models[0] if len(models) == 1 else JoinedModel(models)
 
 
 def report_json(report: FolderReport, path: Path, n_passages: int) -> dict[str, Any]:

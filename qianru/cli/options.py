@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from qianru.index.collection import Collection
-    from qianru.models.base import Model
 
 CARE = "Look after a collection"      # the help page's second panel of commands
 DEFAULT_COLLECTION = ".qianru"
@@ -52,15 +50,6 @@ def open_to_read(given: Path | None) -> Collection:
     except StorageFailed:
         note(f"{path} cannot be written; reading it as it is.")
     return Collection.open(path, read_only=True)
-
-
-def chosen_model(names: Sequence[str]) -> Model:
-    """The model by that name or folder; several are joined, e.g. one of sparse and one of dense vectors."""
-    from qianru.models import load
-    from qianru.models.joined import JoinedModel
-
-    models = [load(name) for name in names]
-    return models[0] if len(models) == 1 else JoinedModel(models)
 
 
 def examples(*lines: str) -> str:

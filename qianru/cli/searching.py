@@ -13,12 +13,13 @@ import typer
 from qianru.cli.layout import Span, columns, excerpt, one_line, wrap
 from qianru.cli.options import AsJson, CollectionPath, Where, examples, open_to_read
 from qianru.cli.terminal import note, show_json, stdout
+from qianru.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from qianru.index.collection import Collection, Explanation
-    from qianru.types import Hit
+    from qianru.types import Hit, Kind
 
 EXCERPT = 240          # characters of a passage to show
 WORDS_EXPLAINED = 12
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
         'qianru search "怎样申请退款"',
         'qianru search "no-fault divorce" -k 3 --explain',
         "qianru search 违约金 --where 'path ^= \"laws/\"' --json",
+        "qianru search 违约金 --fusion weighted --weights sparse=0.7,dense=0.3",
         "qianru search --ask < questions.txt",
     ))(search)
 
@@ -42,6 +44,13 @@ def search(
     question: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
     where: Where = None,
+    fusion: Annotated[
+        str, typer.Option(metavar="rrf|weighted", help="With two kinds of vectors: join their ranks, or their scores.")
+    ] = "rrf",
+    weights: Annotated[
+        str, typer.Option(metavar="KIND=N,…", help="How much each kind counts in it: sparse=2,dense=1.",
+                          show_default=False)
+    ] = "",
     collection: CollectionPath = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what made each score.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show whole passages, not their best part.")] = False,
@@ -51,14 +60,31 @@ def search(
     """Find the passages that answer a question."""
     if (question is None) != ask:
         raise typer.BadParameter("Give one question, or --ask to be asked for them.")
+    shares = kind_weights(weights)
     with open_to_read(collection) as library:
         for text in questions() if ask else [question or ""]:
-            hits = library.search(text, k, where=where)
+            hits = library.search(text, k, where=where, fusion=fusion, weights=shares)  # type: ignore[arg-type]   # checked there
             reasons = [library.explain(text, hit.id) for hit in hits] if explain else [None] * len(hits)
             if as_json:
                 show_json({"query": text, "hits": [_hit_json(*pair) for pair in zip(hits, reasons, strict=True)]})
             else:
                 show_hits(library, text, zip(hits, reasons, strict=True), EXCERPT if not full else sys.maxsize)
+
+
+def kind_weights(given: str) -> dict[Kind, float]:
+    """The weight of each kind of vector.
+
+    >>> kind_weights("sparse=0.7,dense=0.3")
+    {'sparse': 0.7, 'dense': 0.3}
+    """
+    weights: dict[Kind, float] = {}
+    for part in filter(None, given.split(",")):
+        kind, _, weight = part.partition("=")
+        try:
+            weights[kind.strip()] = float(weight)  # type: ignore[index]   # the collection knows its kinds
+        except ValueError:
+            raise BadInput(f"'{part}' is no weight of a kind of vector. Write for example sparse=0.7.") from None
+    return weights
 
 
 def questions() -> Iterator[str]:

@@ -110,12 +110,13 @@ def suited_analyzer(texts: Sequence[str]) -> Analyzer:
     return CHINESE if script(texts) == "zh" else ENGLISH
 
 
-def suited_model(texts: Sequence[str]) -> TfIdf:
+def suited_model(texts: Sequence[str], analyzer: Analyzer | None = None) -> TfIdf:
     """TF-IDF for descriptions in the script of the texts, not yet fitted.
 
+    analyzer: how to cut them, the suited one unless given
     Terms are phrases of up to 3 words (Chinese: 2) that stand in at least 1 % of the texts.
     """
-    return TfIdf(suited_analyzer(texts), min_df=0.01 if len(texts) >= 100 else 1)
+    return TfIdf(analyzer or suited_analyzer(texts), min_df=0.01 if len(texts) >= 100 else 1)
 
 
 def _vectors(model: Model, texts: Sequence[str], role: Role, progress: Progress | None = None) -> Vectors:

@@ -138,6 +138,45 @@ def test_a_fitted_model_is_named_saved_and_searched_with(notes: Path, qianru: Qi
     assert "made with" in refused.err
 
 
+@pytest.fixture
+def hybrid(notes: Path, qianru: Qianru) -> Path:
+    """Two files about 发票: to the words the one that says it is nearer, to the vectors the one that says 客服."""
+    (notes / "客服.txt").write_text("客服在线。\n", encoding="utf-8")
+    (notes.parent / "客.vec").write_text("3 2\n发票 1 0\n客服 1 0\n邮箱 0 1\n", encoding="utf-8")
+    assert qianru("index", "notes", "--model", "bm25", "--model", "客.vec").code == 0
+    return notes
+
+
+def test_the_weights_of_a_fusion_say_which_kind_counts(hybrid: Path, qianru: Qianru) -> None:
+    for fusion in "rrf", "weighted":
+        for weights, first in [("sparse=1,dense=0", "notes/发票.txt"), ("sparse=0, dense=1", "notes/客服.txt")]:
+            hits = qianru("search", "发票", "--fusion", fusion, "--weights", weights, "--json").json()["hits"]
+            assert hits[0]["fields"]["path"] == first
+
+
+def test_fusion_by_ranks_is_the_usual_one(hybrid: Path, qianru: Qianru) -> None:
+    by_ranks = qianru("search", "发票", "--fusion", "rrf", "--json").json()["hits"]
+    assert by_ranks == qianru("search", "发票", "--json").json()["hits"]
+    assert by_ranks[0]["score"] == pytest.approx(sum(1 / (60 + rank) for rank in by_ranks[0]["ranks"].values()))
+    doubled = qianru("search", "发票", "--weights", "sparse=2,dense=2", "--json").json()["hits"]
+    assert doubled[0]["score"] == pytest.approx(2 * by_ranks[0]["score"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--fusion", "rff"], "Did you mean 'rrf'?"),
+        (["--weights", "dens=1"], "Did you mean 'dense'?"),
+        (["--weights", "dense"], "Write for example sparse=0.7"),
+        (["--weights", "dense=-1"], "from 0 upwards"),
+        (["--weights", "dense=nan"], "from 0 upwards"),
+    ],
+)
+def test_a_fusion_that_cannot_be_is_one_line(options: list[str], says: str, hybrid: Path, qianru: Qianru) -> None:
+    result = qianru("search", "发票", *options)
+    assert (result.code, says in result.err, len(result.err.splitlines())) == (1, True, 1)
+
+
 def test_hostile_text_cannot_drive_the_terminal(notes: Path, qianru: Qianru) -> None:
     (notes / "evil.txt").write_text("退款\x1b]0;owned\x07\x1b[2J 和 [red]标记[/red]\n", encoding="utf-8")
     qianru("index", "notes")

@@ -80,3 +80,22 @@ def test_an_unknown_item_or_column_gets_a_did_you_mean(tmp_path: Path, qianru: Q
     assert "Did you mean '红烧肉'?" in qianru("similar", table, "--text", "desc", "--item", "红烧鱼肉").err
     assert "Did you mean 'desc'?" in qianru("similar", table, "--text", "desk", "--item", "红烧肉").err
     assert "Did you mean 'name'?" in qianru("similar", table, "--text", "desc", "--item", "红烧肉", "--name", "nam").err
+
+
+def test_pairs_are_compared_line_by_line(tmp_path: Path, qianru: Qianru) -> None:
+    (tmp_path / "a.txt").write_text("退款\n我要发票\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("发票\n我要退款\n", encoding="utf-8")
+    both = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    assert [line.split()[0] for line in qianru("similarity", *both, "--pairs").out.splitlines()] == ["0.0000", "0.5000"]
+    found = qianru("similarity", *both, "--pairs", "--metric", "jaccard", "--json").json()
+    assert found["pairs"][1] == {"a": "我要发票", "b": "我要退款", "score": pytest.approx(1 / 3)}
+    (tmp_path / "b.txt").write_text("发票\n", encoding="utf-8")
+    refused = qianru("similarity", *both, "--pairs")
+    assert (refused.code, "2 and 1" in refused.err) == (1, True)
+
+
+def test_words_are_asked_of_arrays_of_vectors_too(data: Path, qianru: Qianru) -> None:
+    vectors = data / "vectors/tencent_char_4762x200.npz"
+    near = qianru("words", vectors, "鱼", "-k", "5", "--json").json()["neighbours"]
+    assert "虾" in dict(near)
+    assert qianru("words", vectors, "鱼", "虾", "蟹", "法", "--odd").out == "法\n"
