@@ -212,15 +212,20 @@ class Collection:
         return report
 
     @_guarded
-    def add_passages(self, passages: Sequence[Document], finished: Sequence[SourceFile]) -> Report:
+    def add_passages(
+        self, passages: Sequence[Document], finished: Sequence[SourceFile], begun: str | None = None
+    ) -> Report:
         """Adds passages of files, in one transaction with the note of the files that are complete with them.
 
         Older passages of those files, with numbers beyond their last, are removed in it too.
+        begun: the path of a file of which more passages will come; until then it counts as changed
         """
         self._must_write()
-        return self._put([tidy(passage) for passage in passages], finished)
+        return self._put([tidy(passage) for passage in passages], finished, begun)
 
-    def _put(self, batch: Sequence[Document], finished: Sequence[SourceFile] = ()) -> Report:
+    def _put(
+        self, batch: Sequence[Document], finished: Sequence[SourceFile] = (), begun: str | None = None
+    ) -> Report:
         documents = list({document.id: document for document in batch}.values())      # of equal ids the last one
         fields = [fields_json(document) for document in documents]
         digests = [document_digest(document.text, json) for document, json in zip(documents, fields, strict=True)]
@@ -228,7 +233,8 @@ class Collection:
         changed = [i for i, document in enumerate(documents)
                    if document.id not in known or known[document.id].digest != digests[i]]
         old = [known[documents[i].id].n for i in changed if documents[i].id in known]
-        stale = [n for file in finished for n in self._storage.passages_beyond(file.path, file.n_passages)]
+        beyond = {n for file in finished for n in self._storage.passages_beyond(file.path, file.n_passages)}
+        stale = sorted(beyond - {one.n for one in known.values()})
         if changed or finished:
             with self._change() as sequence:
                 self._unlearn(old + stale)
@@ -240,6 +246,8 @@ class Collection:
                             for i, one in zip(changed, before, strict=True)]
                     self._storage.put_vectors(self._storage.put(rows, sequence), embeddings)
                 self._storage.put_sources(finished)
+                if begun is not None:
+                    self._storage.begin_source(begun)
         return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
 
     @_guarded
@@ -256,7 +264,7 @@ class Collection:
     def remove_sources(self, paths: Sequence[str]) -> int:
         """Removes files and their passages; returns how many passages."""
         self._must_write()
-        ns = [n for path in paths for n in self._storage.passages_beyond(path, 0)]
+        ns = sorted({n for path in paths for n in self._storage.passages_beyond(path, 0)})
         with self._change() as sequence:
             self._unlearn(ns)
             self._storage.delete(ns, sequence)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from qianru.errors import BadInput, UnknownName
+from qianru.errors import BadFile, BadInput, UnknownName
 from qianru.index.collection import Collection, Report
 from qianru.index.intake import BATCH_CHARS, BATCH_DOCUMENTS, SourceFile
 from qianru.text.chunk import chunk
+from qianru.text.normalize import clean
 from qianru.text.read import Problem, read_file, scan
-from qianru.text.read.files import skipped_problem
+from qianru.text.read.files import file_bytes, skipped_problem
 from qianru.types import Document, Progress, Value
 
 
@@ -59,48 +60,54 @@ def add_folder(
 
     Passages are named path#1, path#2, …, the path as seen from the folder that the collection lies in. A file that has
     changed has its passages replaced. prune: removes the passages of files that are gone. progress counts bytes. What
-    cannot be read is reported, the rest is added.
+    cannot be read is reported and keeps its passages of earlier times, the rest is added.
     """
     report = FolderReport()
-    root = collection.path.absolute().parent
+    root = _whole(collection.path).parent
     scans = [(path, scan(path)) for path in paths]
-    files = [(file, path.is_dir()) for path, found in scans for file in found.files]
+    files = {_name(file, root): (file, path.is_dir()) for path, found in scans for file in found.files}
     for path, found in scans:
         report.problems += found.problems
         if found.skipped:
             report.problems.append(skipped_problem(path.as_posix(), found.skipped))
-    total, done = sum(_size(file) for file, _ in files), 0
+    known = set(collection.sources())
+    total, done = sum(_size(file) for file, _ in files.values()), 0
     buffer: list[Document] = []
     complete: list[SourceFile] = []
     n_chars = 0
 
-    def flush() -> None:
+    def flush(begun: str | None = None) -> None:
         nonlocal n_chars
-        report.passages += collection.add_passages(buffer, complete)
+        report.passages += collection.add_passages(buffer, complete, begun)
         buffer.clear()
         complete.clear()
         n_chars = 0
 
-    for file, among_others in files:
-        name = _name(file, root)
+    for name, (file, among_others) in files.items():
         digest = _digest(file, reading)
-        if digest and collection.has_source(name, digest):
+        if clean(name) != name:
+            told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            report.problems.append(Problem(told, None, "Its name is not UTF-8. Rename it."))
+        elif digest and collection.has_source(name, digest):
             report.n_same += 1
         else:
-            n_passages = 0
+            n_passages, n_problems = 0, len(report.problems)
             try:
                 for document in _passages(file, name, reading, report.problems):
                     buffer.append(document)
                     n_passages += 1
                     n_chars += len(document.text)
                     if len(buffer) >= BATCH_DOCUMENTS or n_chars >= BATCH_CHARS:
-                        flush()
+                        flush(name)
             except (BadInput, UnknownName) as error:       # a table without the columns of text
                 if not among_others:
                     raise
                 report.problems.append(Problem(name, None, str(error)))
-            if digest and n_passages:      # a file that gave nothing is tried again; a missing reader may be there then
+            if n_passages:
                 complete.append(SourceFile(name, digest, n_passages))
+            elif name in known and (n_problems == len(report.problems) or _empty(file)):
+                report.passages += Report(removed=collection.remove_sources([name]))
+            # else it could not be read: it keeps its passages of earlier times and is tried again
             report.n_files += 1
             report.n_bytes += _size(file)
         done += _size(file)
@@ -129,8 +136,22 @@ def _passages(file: Path, name: str, reading: Reading, problems: list[Problem]) 
 
 def _name(file: Path, root: Path) -> str:
     """The path as seen from the root, or whole if it lies elsewhere."""
-    whole = file.absolute()
+    whole = _whole(file)
     return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
+
+
+def _whole(path: Path) -> Path:
+    """The absolute path, the same from wherever it is written; links keep their names unless ".." goes through them."""
+    whole = path.absolute()
+    return whole.resolve() if ".." in whole.parts else whole
+
+
+def _empty(file: Path) -> bool:
+    """Whether it is a file of nothing but white space."""
+    try:
+        return file.is_file() and not file_bytes(file).strip()
+    except BadFile:
+        return False
 
 
 def _digest(file: Path, reading: Reading) -> bytes:
@@ -148,7 +169,7 @@ def _digest(file: Path, reading: Reading) -> bytes:
 
 
 def _vanished(collection: Collection, root: Path, paths: Sequence[Path]) -> list[str]:
-    under = [path.absolute() for path in paths]
+    under = [_whole(path) for path in paths]
     return [name for name in collection.sources()
             if any((root / name).is_relative_to(path) for path in under) and not (root / name).exists()]
 

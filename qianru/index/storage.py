@@ -220,6 +220,11 @@ class Storage:
         """Notes the files as complete."""
         self.connection.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", files)
 
+    def begin_source(self, path: str) -> None:
+        """Notes the file as one that is not complete, whatever it was before."""
+        sql = "INSERT INTO sources VALUES (?, x'', 0) ON CONFLICT DO UPDATE SET digest = x''"
+        self.connection.execute(sql, (path,))
+
     def passages_beyond(self, path: str, last: int) -> list[int]:
         """Rows of the passages path#k with k above the last."""
         # "$" follows "#", so the range holds all ids that begin with path#

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,80 @@ def test_files_that_are_gone_are_told_and_pruned_on_request(library: Collection,
     assert add_folder(library, [files], prune=True).passages.removed == 2
     assert library.search("黄河") == []
     assert add_folder(library, [files]).vanished == []
+
+
+def test_a_file_that_was_emptied_has_no_passages_any_more(library: Collection, files: Path) -> None:
+    add_folder(library, [files])
+    (files / "诗" / "静夜思.txt").write_text(" \n")
+    (files / "说明.md").write_text("")
+    assert add_folder(library, [files]).passages.removed >= 2
+    assert library.search("明月") == library.search("依赖") == []
+    assert library.sources() == ["书/句.jsonl"]
+
+
+def test_a_file_that_cannot_be_read_for_now_keeps_its_passages(library: Collection, files: Path) -> None:
+    poem = files / "诗" / "静夜思.txt"
+    add_folder(library, [files])
+    poem.rename(files / "诗" / "旧.txt.bak")
+    os.mkfifo(poem)
+    assert "书/诗/静夜思.txt" in {problem.path for problem in add_folder(library, [files]).problems}
+    assert library.search("明月")[0].fields["path"] == "书/诗/静夜思.txt"
+
+
+def test_a_file_that_is_named_twice_is_read_once(library: Collection, files: Path) -> None:
+    table = files / "句.jsonl"
+    add_folder(library, [files])
+    table.write_text('{"text": "黄河入海流"}\n', encoding="utf-8")
+    report = add_folder(library, [files, table, files / ".." / "书" / "句.jsonl"])
+    assert report.n_files == 1
+    assert report.passages == Report(updated=1, removed=1)
+    assert len([document for document in library.documents() if document.fields["path"] == "书/句.jsonl"]) == 1
+
+
+def test_a_path_is_named_alike_from_wherever_it_is_written(
+    library: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_folder(library, [files])
+    monkeypatch.chdir(files / "诗")
+    again = add_folder(library, [Path(".."), Path("静夜思.txt")])
+    assert (again.n_files, again.n_same) == (0, 3)
+
+
+def test_a_half_read_change_is_not_taken_for_what_was_read_before(
+    library: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    novel = files / "长.txt"
+    short = Reading(max_chars=10, overlap=0)
+    first = "".join(f"第{n}回说黄河。\n" for n in range(1500))
+    novel.write_text(first, encoding="utf-8")
+    add_folder(library, [novel], short)
+    novel.write_text(first.replace("黄河", "长江"), encoding="utf-8")
+
+    batches: list[int] = []
+    put = Collection.add_passages
+
+    def interrupted(self: Collection, *given: object) -> Report:
+        batches.append(len(batches))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return put(self, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Collection, "add_passages", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            add_folder(library, [novel], short)
+    assert library.search("长江")
+    novel.write_text(first, encoding="utf-8")       # taken back
+    assert add_folder(library, [novel], short).passages.updated == 1000
+    assert library.search("长江") == []
+
+
+def test_a_name_that_is_not_utf8_is_reported_and_the_rest_added(library: Collection, files: Path) -> None:
+    with open(os.fsencode(files) + b"/\xb5\xc0.txt", "w", encoding="utf-8") as gbk_name:      # noqa: PTH123
+        gbk_name.write("道可道")
+    report = add_folder(library, [files])
+    assert [(problem.path, problem.line) for problem in report.problems] == [("书/\\xb5\\xc0.txt", None)]
+    assert report.n_files == 3
 
 
 def test_what_cannot_be_read_is_reported_and_the_rest_added(library: Collection, files: Path) -> None:
