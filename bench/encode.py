@@ -78,9 +78,8 @@ def peak_gflops(precision: Precision) -> float:
     """What the machine reaches with one large product in that precision."""
     x = torch.randn(1024, 768)
     if precision == "int8":
-        multiply, packed, _ = int8_multiplier(torch.randn(3072, 768))
-        codes = torch.randint(0, 256, (1024, 768), dtype=torch.uint8)
-        product = partial(multiply, codes, packed)
+        multiply, _ = int8_multiplier(torch.randn(3072, 768))
+        product = partial(multiply, torch.randint(0, 256, (1024, 768), dtype=torch.uint8))
     else:
         linear = Linear(torch.randn(3072, 768), None)
         pack(linear, precision)

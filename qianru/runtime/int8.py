@@ -25,14 +25,13 @@ def pack_int8(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[
     weight: (out, in) float32;  residual: float32 or None
     Raises BadInput if this processor or this torch cannot.
     """
-    multiply, packed, scale = int8_multiplier(weight.float())
-    sums = (torch.round(weight.float() / scale[:, None]).sum(1) * scale).contiguous()   # (out,)
-    shift = torch.zeros(len(weight)) if bias is None else bias.float().contiguous()
+    multiply, sums = int8_multiplier(weight.detach().float())
+    shift = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
     kernels = _kernels()
 
     def apply(x: Tensor, residual: Tensor | None) -> Tensor:
         codes, token_scale, zero = kernels.quantize(x.contiguous())
-        products = multiply(codes, packed)                                              # (total, out) float32
+        products = multiply(codes)                                          # (total, out) float32
         return kernels.finish(products, token_scale, zero, sums, shift, activation, residual)
 
     return apply
@@ -44,25 +43,27 @@ def can_multiply_int8() -> bool:
     return bool(able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8"))
 
 
-def int8_multiplier(weight: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor]:
-    """(codes, packed weights -> products, the packed weights, the scale of each output)."""
+def int8_multiplier(weight: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """(codes (total, in) uint8 -> products (total, out) float32; the sums (out,) of each output's weights)."""
     if not can_multiply_int8():
         raise BadInput("This processor has no instructions for int8. Use precision='auto'.")
     try:
         prepack, pointwise = torch.ops.onednn.qlinear_prepack, torch.ops.onednn.qlinear_pointwise.default
     except AttributeError as error:
         raise BadInput("This build of torch has no int8 products. Use precision='auto'.") from error
-    scale = (weight.abs().amax(1) / 127).clamp_min(1e-12)
-    codes = torch.round(weight / scale[:, None]).to(torch.int8)
+    low, high = weight.aminmax(dim=1)
+    scale = (torch.maximum(-low, high) / 127).clamp_min(int8_torch.SMALLEST)
+    rounded = (weight / scale[:, None]).round_()
+    packed = prepack(rounded.to(torch.int8), None)
     zeros = torch.zeros(len(weight), dtype=torch.int32)
 
-    def multiply(tokens: Tensor, packed: Tensor) -> Tensor:
+    def multiply(codes: Tensor) -> Tensor:
         products: Tensor = pointwise(   # unsigned tokens: signed ones fall to a reference kernel
-            tokens, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            codes, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return products
 
-    return multiply, prepack(codes, None), scale
+    return multiply, rounded.sum(1) * scale
 
 
 def _kernels() -> int8_torch.Kernels:
