@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qianru import scores
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
-from qianru.types import Ragged, SparseRows
+from qianru.types import Embeddings, Ragged, SparseRows
 
 NAMES = list(scores.METRICS)
 # 我/不爱/吃/蔬菜/我/喜欢/吃/肉 and 我/不爱/吃/肉/我/爱/吃/蔬菜, columns 我 不爱 爱 吃 蔬菜 肉 喜欢
@@ -266,3 +266,35 @@ def test_fusion_refuses_what_makes_no_sense() -> None:
         scores.fuse_weighted([ranking((1, np.inf))])
     with pytest.raises(UnknownName, match="Did you mean 'minmax'"):
         scores.fuse_weighted([one], scale="min-max")   # type: ignore[arg-type]
+
+
+def test_weights_of_kinds_must_name_scores_and_not_all_be_zero() -> None:
+    parts: Any = {"dense": np.array([0.5, 1.0]), "sparse": np.array([0.25, 0.0])}
+    assert_allclose(scores.weighted_mean(parts, {"dense": 1, "sparse": 3}), [0.3125, 0.25])
+    for weights in ({"dense": 0}, {"dense": -1, "sparse": 2}, {"dense": float("nan")}, {}, {"multi": 1}):
+        with pytest.raises(BadInput):
+            scores.weighted_mean(parts, weights)
+
+
+def test_scores_by_kind_are_those_of_each_kind_alone() -> None:
+    rng = np.random.default_rng(3)
+    sparse = SparseRows.from_rows([{1: 2.0, 4: 1.0}, {}], 6)
+    multi = Ragged(rng.standard_normal((5, 3)), np.array([0, 2, 5]))
+    whole = Embeddings("m", np.array([2, 3]), 0, rng.standard_normal((2, 4)), sparse, multi)
+    found = scores.kind_scores(whole, whole)
+    assert_array_equal(found["sparse"], [[5, 0], [0, 0]])
+    assert_allclose(found["multi"], scores.maxsim(multi, multi))
+    assert_allclose(np.diag(found["dense"]), scores.kind_scores_pairs(whole, whole)["dense"])
+    only = Embeddings("m", np.array([2, 3]), 0, whole.dense)
+    assert list(scores.kind_scores(whole, only)) == ["dense"]
+    with pytest.raises(BadInput, match="nothing to compare: one side has sparse vectors, the other dense"):
+        scores.kind_scores(Embeddings("m", np.array([2, 3]), sparse=sparse), only)
+
+
+def test_aligned_tokens_have_maxsim_as_their_mean() -> None:
+    rng = np.random.default_rng(4)
+    query, document = rng.standard_normal((3, 5)), rng.standard_normal((7, 5))
+    aligned = scores.align(query, document)
+    best = scores.maxsim(Ragged(query, np.array([0, 3])), Ragged(document, np.array([0, 7])))
+    assert_allclose(aligned.scores.mean(), best[0, 0])
+    assert len(scores.align(query[:0], document).tokens) == 0

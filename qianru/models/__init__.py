@@ -12,6 +12,7 @@ from qianru.errors import BadFile, BadInput, SpecMismatch, UnknownName
 if TYPE_CHECKING:
     from qianru.models.base import Model
     from qianru.models.files import Stored
+    from qianru.runtime.options import Runtime
 
 __all__ = ["FAMILIES", "from_stored", "load"]
 
@@ -33,7 +34,7 @@ READABLE = ("a folder that a model was saved to, a folder of Hugging Face, sente
             f"models), remote:NAME or one of the built-in names: {', '.join(BUILT_IN)}")
 
 
-def load(name: str | Path) -> Model:
+def load(name: str | Path, runtime: Runtime | None = None) -> Model:
     """The model by that name or in that folder or file. Nothing is ever downloaded.
 
     name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a transformer's
@@ -41,9 +42,18 @@ def load(name: str | Path) -> Model:
         .vec, .bin, each also .gz), a .npz with the JSON list of its words beside it, a model that was downloaded by
         its name in the catalogue or on its hub ("m3e-base", "BAAI/bge-m3"), or "remote:NAME", a model that is asked
         over HTTP. A built-in name wins over a folder that is called the same, and a folder over a downloaded model.
+    runtime: how to run a transformer; BadInput with any other model
     Raises UnknownName if there is nothing by that name, SpecMismatch or BadInput if it is none of these, BadFile if it
     is damaged or a known model that is not downloaded yet; the error then says the command that does.
     """
+    model = _found(name, runtime)
+    if runtime is not None and model.spec.family != "transformer":
+        raise BadInput(f"A Runtime says how to run a transformer; {name} is a model of the family "
+                       f"'{model.spec.family}'. Leave it out.")
+    return model
+
+
+def _found(name: str | Path, runtime: Runtime | None) -> Model:
     if str(name) in BUILT_IN:
         from qianru.models.bm25 import BM25
         from qianru.text.analyze import SEARCH
@@ -59,23 +69,24 @@ def load(name: str | Path) -> Model:
     if path.is_file():
         return _word_vectors(path)
     if path.is_dir() and not (path / "qianru.json").exists():
-        return _foreign_folder(path)
+        return _foreign_folder(path, runtime)
     from qianru.models.files import read_folder
 
     try:
-        return from_stored(read_folder(path))
+        return from_stored(read_folder(path), runtime)
     except BadFile:
         if path.exists():
             raise
         raise UnknownName("model folder, file of vectors or built-in model", str(name), _nearby(path)) from None
 
 
-def from_stored(stored: Stored) -> Model:
-    """The model of what a folder holds, whatever its family."""
+def from_stored(stored: Stored, runtime: Runtime | None = None) -> Model:
+    """The model of what a folder holds, whatever its family; the runtime is for a transformer."""
     if stored.family not in FAMILIES:
         raise SpecMismatch(f"{stored.folder} holds a model of the family '{stored.family}'. Qianru {__version__} "
                            f"knows {', '.join(FAMILIES)}; upgrade it for others.")
-    return _class_of(stored.family).from_stored(stored)   # type: ignore[no-any-return]
+    how = () if runtime is None or stored.family != "transformer" else (runtime,)
+    return _class_of(stored.family).from_stored(stored, *how)   # type: ignore[no-any-return]
 
 
 def _class_of(family: str) -> Any:
@@ -94,7 +105,7 @@ def _word_vectors(path: Path) -> Model:
     return WordVectorModel(read_vectors(path))
 
 
-def _foreign_folder(folder: Path) -> Model:
+def _foreign_folder(folder: Path, runtime: Runtime | None) -> Model:
     """A folder that another program wrote."""
     from qianru.models.static import StaticModel, is_static
 
@@ -104,7 +115,7 @@ def _foreign_folder(folder: Path) -> Model:
         from qianru.models.named import facts
         from qianru.models.transformer import Transformer
 
-        return Transformer.load(folder, known=facts(folder))
+        return Transformer.load(folder, runtime, known=facts(folder))
     raise BadInput(f"{folder} is not a model folder. What can be loaded: {READABLE}.")
 
 

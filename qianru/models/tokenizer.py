@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,20 +50,29 @@ class TextTokenizer:
         self.tokenizer.no_truncation()   # we cut, because the library does not say how much it cut
         self.tokenizer.no_padding()
         self.prefix, self.suffix = _frame(self.tokenizer)
-        if max_tokens <= len(self.prefix) + len(self.suffix):
-            raise SpecMismatch(f"max_tokens is {max_tokens}, and {len(self.prefix) + len(self.suffix)} special tokens "
-                               "surround every text. Use a larger one.")
+        self._check_room()
 
     @property
     def size(self) -> int:
         """One more than the largest id."""
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
+    def cut_at(self, max_tokens: int) -> TextTokenizer:
+        """The same tokenizer with another limit; SpecMismatch if it leaves no room for a text."""
+        other = copy(self)
+        other.max_tokens = max_tokens
+        other._check_room()
+        return other
+
     def special_ids(self) -> IntArray:
         """The ids of the tokens that stand for no part of a text."""
         ids = {self.tokenizer.token_to_id(self.special[role]) for role in ("cls_token", "eos_token", "pad_token",
                                                                            "unk_token") if role in self.special}
         return np.array(sorted(i for i in ids if i is not None), np.int64)
+
+    def token(self, token_id: int) -> str:
+        """The token as text, e.g. 床 for ▁床; a special token by its name."""
+        return str(self.tokenizer.decode([token_id], skip_special_tokens=False)).strip()
 
     def prompt_length(self, prompt: str) -> int:
         """How many first tokens of a row belong to the prompt, its special tokens among them; 0 without a prompt."""
@@ -83,6 +93,12 @@ class TextTokenizer:
             n_cut += len(ids) > room
             rows.append(np.array([*self.prefix, *ids[:room], *self.suffix], np.int64))
         return Tokens(rows, n_tokens, n_cut)
+
+    def _check_room(self) -> None:
+        n_special = len(self.prefix) + len(self.suffix)
+        if self.max_tokens <= n_special:
+            raise SpecMismatch(f"max_tokens is {self.max_tokens}, and {n_special} special tokens surround every text. "
+                               "Use a larger one.")
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         cleaned = [clean(text).lower() if self.lower_case else clean(text) for text in texts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -73,9 +74,8 @@ class Transformer:
         if tokenizer.size > shape.vocab_size:
             raise SpecMismatch(f"The tokenizer beside {config.path} knows {tokenizer.size} tokens and the weights have "
                                f"rows for {shape.vocab_size}. They do not belong together.")
-        if runtime.truncate_dim is not None and runtime.truncate_dim > self.network.dim:
-            raise BadInput(f"{name} makes {self.network.dim} dimensions, fewer than truncate_dim="
-                           f"{runtime.truncate_dim}.")
+        if runtime.truncate_dim is not None:
+            _check_dim(name, runtime.truncate_dim, self.network.dim)
         self.network.eval()
         self.network.to(self.device.name)
         if packed:
@@ -130,6 +130,38 @@ class Transformer:
         prompt = self.prompts.before(role, instruction)
         total = len(texts) if isinstance(texts, Sequence) else None
         return self._windows(iter(texts), chosen, prompt, progress or _ignore, total, window)
+
+    def altered(
+        self,
+        *,
+        prompts: Prompts | None = None,
+        max_tokens: int | None = None,
+        truncate_dim: int | None = None,
+        normalize: bool | None = None,
+    ) -> Self:
+        """The same model used in another way, sharing its weights; None leaves a thing as it is.
+
+        Raises BadInput for more tokens or dimensions than there are.
+        """
+        now = self.runtime
+        other = copy(self)
+        other.runtime = replace(
+            now, max_tokens=now.max_tokens if max_tokens is None else max_tokens,
+            truncate_dim=now.truncate_dim if truncate_dim is None else truncate_dim,
+            normalize=now.normalize if normalize is None else normalize,
+        )
+        other.prompts = prompts or self.prompts
+        if max_tokens is not None:
+            _check_limit(self.name, max_tokens, self.network.backbone.config.max_tokens)
+            other.tokenizer = self.tokenizer.cut_at(max_tokens)
+        if truncate_dim is not None:
+            _check_dim(self.name, truncate_dim, self.network.dim)
+        if normalize is not None:
+            other.recipe = replace(self.recipe, normalize=normalize)
+        dim = other.runtime.truncate_dim or self.network.dim
+        other._outline = replace(self._outline, dim=dim, max_tokens=other.tokenizer.max_tokens)
+        other._spec = None
+        return other
 
     def save(self, folder: Path) -> None:
         """Writes the model to a folder that qianru.load reads."""
@@ -198,9 +230,8 @@ class Transformer:
         content, special = read_tokenizer(found.home, found.config.text("model_type", ""))
         shape = module_of(found.config).read_config(found.config, known.causal if known else None)
         limit = min(found.max_tokens or shape.max_tokens, shape.max_tokens)
-        if runtime.max_tokens is not None and runtime.max_tokens > shape.max_tokens:
-            raise BadInput(f"{found.name} reads at most {shape.max_tokens} tokens, fewer than "
-                           f"max_tokens={runtime.max_tokens}.")
+        if runtime.max_tokens is not None:
+            _check_limit(found.name, runtime.max_tokens, shape.max_tokens)
         return cls(
             found.name, found.config, recipe, parts,
             TextTokenizer(content, runtime.max_tokens or limit, lower_case=found.lower_case, special=special),
@@ -294,6 +325,16 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
         parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
         whole.dense, whole.sparse, whole.multi,
     )
+
+
+def _check_limit(name: str, max_tokens: int, most: int) -> None:
+    if max_tokens > most:
+        raise BadInput(f"{name} reads at most {most} tokens, fewer than max_tokens={max_tokens}.")
+
+
+def _check_dim(name: str, truncate_dim: int, dim: int) -> None:
+    if truncate_dim > dim:
+        raise BadInput(f"{name} makes {dim} dimensions, fewer than truncate_dim={truncate_dim}.")
 
 
 def _check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> None:

@@ -1,5 +1,14 @@
 """Scores of embeddings against embeddings, the best of them, and the fusion of rankings."""
 
+from qianru.scores.by_kind import (
+    Aligned,
+    Shared,
+    align,
+    kind_scores,
+    kind_scores_pairs,
+    shared_terms,
+    weighted_mean,
+)
 from qianru.scores.ranking import RRF_K, Ranked, Scale, fuse_rrf, fuse_weighted, top_k
 from qianru.scores.similarity import (
     METRICS,
@@ -24,10 +33,13 @@ __all__ = [
     "METRICS",
     "PAIR_METRICS",
     "RRF_K",
+    "Aligned",
     "Metric",
     "Ranked",
     "Scale",
+    "Shared",
     "Vectors",
+    "align",
     "cosine",
     "cosine_pairs",
     "dot",
@@ -38,9 +50,13 @@ __all__ = [
     "fuse_weighted",
     "jaccard",
     "jaccard_pairs",
+    "kind_scores",
+    "kind_scores_pairs",
     "maxsim",
     "maxsim_pairs",
     "metric",
+    "shared_terms",
     "sparse_dot",
     "top_k",
+    "weighted_mean",
 ]
