@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, replace
 from functools import wraps
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -38,6 +39,7 @@ from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
 from qianru.scores import fuse_rrf, fuse_weighted
 from qianru.text.analyze import Analyzer
+from qianru.text.normalize import clean
 from qianru.text.stopwords import stop_words
 from qianru.types import Document, Embeddings, FloatArray, Hit, Kind, Progress
 
@@ -109,7 +111,7 @@ class Collection:
 
     def __init__(self, path: Path, storage: Storage, model: Model, lock: BaseFileLock | None) -> None:
         """Not for callers: see create and open. lock is held by the only writer, None means read-only."""
-        self.path = path
+        self.path = path.absolute()     # of the same folder also when the process goes to another
         self.model = model
         self._storage = storage
         self._lock = lock
@@ -173,15 +175,14 @@ class Collection:
             if self._closed:
                 return
             self._closed = True
-            try:
+            with ExitStack() as giving_back:        # each of them, also where one before it fails
+                if self._lock is not None:
+                    giving_back.callback(unlock_home, self.path, self._lock)
+                giving_back.callback(self._storage.close)
                 if self._follower is not None:
+                    giving_back.callback(self._follower.close)
                     self._follower.catch_up()
                     self._follower.mark()
-                    self._follower.close()
-            finally:
-                self._storage.close()
-                if self._lock is not None:
-                    unlock_home(self.path, self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -304,11 +305,11 @@ class Collection:
         """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
         spec = self.model.spec
         if self._bm25 is None:
-            made = self.model.encode(texts, role="document")
+            made = self.model.encode(texts, role="document", kinds=self._stored_kinds)
             return Embeddings(spec.name, made.n_tokens, made.n_truncated, _unit(made.dense), made.sparse)
         counts, lengths = self._bm25.count(texts, grow=True)
         self._bm25.learn(counts, lengths)
-        others = [kind for kind in spec.kinds if kind != "sparse"]
+        others = [kind for kind in self._stored_kinds if kind != "sparse"]
         dense = self.model.encode(texts, role="document", kinds=others).dense if others else None
         return Embeddings(spec.name, lengths, dense=_unit(dense), sparse=counts)
 
@@ -323,6 +324,7 @@ class Collection:
     @_guarded
     def get(self, id: str) -> Document:
         """The document by that id. Raises UnknownName."""
+        id = clean(id)
         known = self._storage.known([id])
         if not known:
             near = self._storage.query("SELECT id FROM documents WHERE id >= ? ORDER BY id LIMIT 3", (id,))
@@ -339,7 +341,9 @@ class Collection:
     @_guarded
     def documents(self, where: Filter | str | None = None, limit: int = 20, offset: int = 0) -> list[Document]:
         """Documents in the order of first adding."""
-        return [document for i, document in enumerate(self._passing(where)) if offset <= i < offset + limit]
+        if limit < 0 or offset < 0:
+            raise BadInput(f"limit and offset are numbers of documents, 0 or more; got {limit} and {offset}.")
+        return list(islice(self._passing(where), offset, offset + limit))
 
     def _passing(self, where: Filter | str | None) -> Iterator[Document]:
         chosen = Filter.parse(where) if isinstance(where, str) else where
@@ -361,7 +365,7 @@ class Collection:
     ) -> list[Hit]:
         """The k best documents for the query, best first; equal scores in order of first adding.
 
-        kinds: which vectors to search by, all by default; where several, their rankings are fused:
+        kinds: which vectors to search by, all that are stored by default; where several, their rankings are fused:
         fusion: "rrf" by ranks (Cormack 2009), "weighted" by scores, each kind's scaled to 0..1
         weights: kind -> its weight in the fusion, 1 by default
         """
@@ -385,7 +389,7 @@ class Collection:
             raise BadInput(f"k is the number of hits to return, at least 1; got {k}.")
         if fusion not in ("rrf", "weighted"):
             raise UnknownName("fusion", fusion, ["rrf", "weighted"])
-        chosen = chosen_kinds(self.model.spec, kinds)
+        chosen = chosen_kinds(replace(self.model.spec, kinds=self._stored_kinds), kinds)
         if strange := set(weights or {}) - set(chosen):
             raise UnknownName("kind of vector", sorted(strange)[0], chosen)
         condition = Filter.parse(where) if isinstance(where, str) else where
@@ -399,6 +403,7 @@ class Collection:
     @_guarded
     def explain(self, query: str, id: str) -> Explanation:
         """What makes the scores of a document for a query: its words for sparse vectors, the cosine for dense ones."""
+        id = clean(id)
         document = self.get(id)
         scores: dict[str, float] = {}
         terms: Sequence[tuple[str, float]] = ()

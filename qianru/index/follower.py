@@ -16,6 +16,8 @@ from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, Spars
 
 MAX_DRIFT = 0.05
 """How far the mean length may move before every BM25 weight is written anew; below it, candidates are scored again."""
+ROUNDING = 1 + 1e-4
+"""More than the index's float32 sums can be off, as a proportion."""
 SPARE = 16
 """Candidates beyond k that are scored again."""
 
@@ -133,7 +135,7 @@ class Follower:
             scores = self._exact(query, found.ids)
             order = np.lexsort((found.ids, -scores))[:k]
             everything = len(found.ids) < limit
-            if everything or found.scores[-1] * (1 + self._drift()) < scores[order[-1]]:
+            if everything or found.scores[-1] * (1 + self._drift()) * ROUNDING < scores[order[-1]]:
                 return Ranking(found.ids[order], scores[order])
             limit *= 4
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from qianru.errors import CollectionDamaged, CollectionError, StorageFailed
 from qianru.index.intake import SourceFile, document_digest
+from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, IntArray, SparseRows, Value
 
 APPLICATION_ID = 0x71_69_61_6E      # "qian": tells our files from any other SQLite file
@@ -98,17 +99,14 @@ class Storage:
         """
         _check_header(file)
         with guarded(file):
-            connection = _connect(f"{file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}")
+            uri = f"{file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
             try:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+                connection, version = _opened(uri)
             except sqlite3.OperationalError:
                 if not read_only or file.with_name(file.name + "-wal").exists():
                     raise
                 # a folder that cannot be written: without a log file nobody writes, so no lock files are needed
-                connection.close()
-                connection = _connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1")
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                connection, version = _opened(f"{uri}&immutable=1")
         if version > FORMAT:
             connection.close()
             raise CollectionError(
@@ -150,6 +148,12 @@ class Storage:
         with guarded(self.file):
             return self.connection.execute(sql, parameters).fetchall()
 
+    def _query_in(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a SELECT that ends in IN; in pieces, since SQLite takes so many values and no more."""
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            part = values[start : start + ROWS_AT_ONCE]
+            yield from self.query(f"{sql} ({','.join('?' * len(part))})", part)
+
     # meta
 
     def meta(self, key: str, default: Any = None) -> Any:
@@ -168,12 +172,8 @@ class Storage:
 
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
         """Those of the ids that are stored."""
-        found: dict[str, Known] = {}
-        for start in range(0, len(ids), ROWS_AT_ONCE):
-            part = ids[start : start + ROWS_AT_ONCE]
-            rows = self.query(f"SELECT id, n, digest FROM documents WHERE id IN ({marks(len(part))})", part)
-            found.update({id: Known(n, digest) for id, n, digest in rows})
-        return found
+        rows = self._query_in("SELECT id, n, digest FROM documents WHERE id IN", [clean(id) for id in ids])
+        return {id: Known(n, digest) for id, n, digest in rows}
 
     def put(self, rows: Sequence[tuple[int | None, Document, str, bytes]], sequence: int) -> list[int]:
         """Writes (row or None for a new one, document, its fields as JSON, digest); returns their rows."""
@@ -237,16 +237,17 @@ class Storage:
         found = [str(row[0]) for row in self.query("PRAGMA quick_check(3)")]
         if found != ["ok"]:
             raise CollectionDamaged(f"{self.file} is damaged: {'; '.join(found)}. {MEND}")
-        for id, text, fields, digest in self.connection.execute("SELECT id, text, fields, digest FROM documents"):
-            if document_digest(text, fields) != digest:
-                raise CollectionDamaged(f"{self.file}: document {id!r} is not what was written. {MEND}")
+        with guarded(self.file):
+            for id, text, fields, digest in self.connection.execute("SELECT id, text, fields, digest FROM documents"):
+                if document_digest(text, fields) != digest:
+                    raise CollectionDamaged(f"{self.file}: document {id!r} is not what was written. {MEND}")
         lost = self.query("SELECT id FROM documents LEFT JOIN vectors USING (n) WHERE vectors.n IS NULL LIMIT 1")
         if lost:
             raise CollectionDamaged(f"{self.file}: the vectors of document {lost[0][0]!r} are missing. {MEND}")
 
     def documents(self, ns: Sequence[int]) -> dict[int, Document]:
         """Row -> document, for those of the rows that exist."""
-        rows = self.query(f"SELECT n, id, text, fields FROM documents WHERE n IN ({marks(len(ns))})", ns)
+        rows = self._query_in("SELECT n, id, text, fields FROM documents WHERE n IN", ns)
         return {n: Document(id, text, json.loads(fields)) for n, id, text, fields in rows}
 
     def each_document(self, after: int = 0) -> Iterator[tuple[int, Document]]:
@@ -261,9 +262,8 @@ class Storage:
 
     def vectors(self, ns: Sequence[int]) -> Embeddings:
         """The stored vectors of the rows, in that order; every row must exist."""
-        rows = {row[0]: row for row in self.query(
-            f"SELECT n, n_tokens, dense, terms, weights, checksum FROM vectors WHERE n IN ({marks(len(ns))})", ns
-        )}
+        sql = "SELECT n, n_tokens, dense, terms, weights, checksum FROM vectors WHERE n IN"
+        rows = {row[0]: row for row in self._query_in(sql, ns)}
         return self._embeddings([rows[n] for n in ns])
 
     def each_stored(self, since: int) -> Iterator[StoredRows]:
@@ -308,11 +308,6 @@ def checksum(*blobs: bytes | None) -> int:
     return value
 
 
-def marks(n: int) -> str:
-    """n question marks for an IN list."""
-    return ",".join("?" * n)
-
-
 @contextmanager
 def guarded(file: Path) -> Iterator[None]:
     """Turns what SQLite says into an error that names the file and says what to do."""
@@ -340,10 +335,26 @@ def guarded(file: Path) -> Iterator[None]:
 
 def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cache_size = -65536")    # 64 MiB
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")     # looks into the file already
+        connection.execute("PRAGMA cache_size = -65536")    # 64 MiB
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _opened(uri: str) -> tuple[sqlite3.Connection, int]:
+    """A connection that has read something, and the format of what it reads."""
+    connection = _connect(uri)
+    try:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection, version
 
 
 def _check_header(file: Path) -> None:

@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,15 +24,18 @@ from qianru.errors import (
     CollectionDamaged,
     CollectionError,
     ModelMismatch,
+    StorageFailed,
     UnknownName,
 )
 from qianru.index.collection import Collection, Report
+from qianru.index.engine import EngineIndex
+from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
 from qianru.models.vectors import WordVectors
 from qianru.models.word_vector_model import WordVectorModel
 from qianru.text.analyze import SEARCH
-from qianru.types import Document
+from qianru.types import Document, Embeddings
 
 POEMS = [
     Document("静夜思", "床前明月光，疑是地上霜。举头望明月，低头思故乡。", {"poet": "李白", "lines": 4}),
@@ -375,12 +380,77 @@ def test_a_batch_that_fails_leaves_nothing(poems: Collection, monkeypatch: pytes
     assert len(poems.search("黄河")) == 3
 
 
+def test_more_documents_than_sqlite_takes_values_at_once(poems: Collection) -> None:
+    n = 2_500
+    poems.add([Document(f"浪{i}", "大江东去浪淘尽") for i in range(n)])
+    poems._storage.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 2_000)
+    assert len(poems.search("大江", k=n)) == n
+    poems.add(["大江"])                                 # the mean moves, so candidates are scored again
+    assert len(poems.search("大江", k=n + 1)) == n + 1
+    assert poems.delete([f"浪{i}" for i in range(n)]) == n
+
+
+def test_a_close_that_fails_gives_everything_back(poems: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    poems.search("黄河")
+    poems.add(["黄河之水天上来"])
+
+    def full(*_: object) -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(EngineIndex, "add", full)
+    with pytest.raises(StorageFailed):
+        poems.close()
+    monkeypatch.undo()
+    assert poems._follower is not None
+    with pytest.raises(CollectionError, match="is closed"):
+        len(poems._follower._index)
+    with Collection.open(poems.path) as again:
+        assert len(again.search("黄河")) == 3
+
+
+def test_the_process_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "别处").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Collection.create("诗") as poems:
+        poems.add(POEMS)
+        monkeypatch.chdir(tmp_path / "别处")
+        assert poems.search("黄河")
+    assert not (tmp_path / "诗" / "writer").exists()
+    assert list((tmp_path / "别处").iterdir()) == []
+
+
+class ThreeKinds(WordVectorModel):
+    """A model that also makes what a collection does not store."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        return replace(super().spec, kinds=("dense", "multi"))
+
+    def encode(self, texts: Iterable[str], **how: Any) -> Embeddings:
+        assert how.get("kinds") == ("dense",)
+        return super().encode(texts, **how)
+
+
+def test_kinds_that_are_not_stored_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ThreeKinds(WordVectors(["黄河", "江"], np.array([[1, 0], [0.8, 0.6]], np.float32)))
+    monkeypatch.setattr("qianru.index.collection.load", lambda _: model)
+    with Collection.create(tmp_path / "c", model) as collection:
+        collection.add(["黄河"])
+        assert_allclose(collection.search("江")[0].score, 0.8, rtol=1e-6)
+        with pytest.raises(BadInput, match="not multi"):
+            collection.search("江", kinds=["multi"])
+
+
 def test_strange_texts_are_kept(poems: Collection) -> None:
     strange = ["", " ", "\0", "\ud800x", "😀" * 3, "a\0b", "\u202e倒"]
     poems.add([Document(f"怪{i}\ud800", text, {"注": text}) for i, text in enumerate(strange[:3])])
     poems.add(strange)
     assert poems.get("怪2\ufffd").text == "\0"
     poems.search("\ud800")
+    assert poems.explain("怪", "怪2\ud800").id == "怪2\ufffd"
+    assert poems.delete("怪2\ud800") == 1
+    with pytest.raises(UnknownName):
+        poems.get("怪2\ud800")
     assert poems.search("") == []
 
 
