@@ -26,9 +26,9 @@ class Follower:
     """An index, and the number of the last transaction that it has taken in.
 
     BM25 weights depend on the mean length of all documents, which moves with every change. The index holds weights for
-    one mean length; those for another differ by at most the ratio of the two means (d log w / d log mean is between 0
-    and 1). So candidates are scored again with the mean of now, and enough of them taken that no other document can be
-    among the best k.
+    one mean length; those for a larger one are larger by at most the ratio of the two means, those for a smaller one
+    are no larger (d log w / d log mean is between 0 and 1). So candidates are scored again with the mean of now, and
+    enough of them taken that no other document can be among the best k.
     """
 
     def __init__(
@@ -130,12 +130,13 @@ class Follower:
         query = queries.sparse.take([i])
         one = Embeddings(queries.model, queries.n_tokens[i : i + 1], sparse=query)
         limit = k + SPARE
+        growth = max(self._bm25.mean_length / self._mean_length, 1) * ROUNDING     # no weight can have grown by more
         while True:
             found = self._index.search(one, "sparse", limit, where)[0]
             scores = self._exact(query, found.ids)
             order = np.lexsort((found.ids, -scores))[:k]
             everything = len(found.ids) < limit
-            if everything or found.scores[-1] * (1 + self._drift()) * ROUNDING < scores[order[-1]]:
+            if everything or found.scores[-1] * growth < scores[order[-1]]:
                 return Ranking(found.ids[order], scores[order])
             limit *= 4
 

@@ -30,7 +30,7 @@ from qianru.errors import (
 from qianru.index.collection import Collection, Report
 from qianru.index.engine import EngineIndex
 from qianru.models.base import ModelSpec
-from qianru.models.bm25 import BM25
+from qianru.models.bm25 import BM25, Variant
 from qianru.models.joined import JoinedModel
 from qianru.models.vectors import WordVectors
 from qianru.models.word_vector_model import WordVectorModel
@@ -52,9 +52,9 @@ def poems(tmp_path: Path) -> Iterator[Collection]:
         yield collection
 
 
-def bm25_by_hand(texts: dict[str, str], query: str) -> dict[str, float]:
-    """Lucene's BM25 over the texts by a model that has just been fitted."""
-    model = BM25(SEARCH, query_stop_lists=("zh", "en")).fit(texts.values())
+def bm25_by_hand(texts: dict[str, str], query: str, model: BM25 | None = None) -> dict[str, float]:
+    """BM25 (Lucene's if no model is given) over the texts by a model that has just been fitted."""
+    model = (model or BM25(SEARCH, query_stop_lists=("zh", "en"))).fit(texts.values())
     documents = model.encode(texts.values()).sparse
     asked = model.encode([query], role="query").sparse
     assert documents is not None
@@ -206,6 +206,38 @@ def test_scores_stay_exact_while_the_mean_length_drifts(tmp_path: Path) -> None:
             expected = sorted(bm25_by_hand(texts, "黄河 山").items(), key=lambda item: -item[1])
             hits = collection.search("黄河 山", k=20)
             assert_allclose([hit.score for hit in hits], [score for _, score in expected[:20]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("variant", "k1", "b"),
+    [("lucene", 1.5, 1.0), ("lucene", 1.5, 0.0), ("lucene", 0.0, 0.75), ("robertson", 1.2, 0.75), ("bm25+", 1.5, 0.75)],
+)
+def test_every_variant_stays_exact_while_the_mean_length_falls_and_rises(
+    tmp_path: Path, variant: Variant, k1: float, b: float
+) -> None:
+    model = BM25(SEARCH, variant=variant, k1=k1, b=b)
+    words = ["黄河", "山", "水", "天", "地", "人", "明月"]
+    random = np.random.default_rng(3)
+    texts = {f"文{i}": " ".join(random.choice(words, random.integers(1, 12))) for i in range(200)}
+    with Collection.create(tmp_path / "c", model) as collection:
+        collection.add([Document(id, text, {"even": int(id[1:]) % 2 == 0}) for id, text in texts.items()])
+        with Collection.open(collection.path, read_only=True) as reader:
+            for step in range(6):
+                if step % 2:
+                    texts[f"长{step}"] = "黄河 " * 4 + "天 地 " * 10
+                    collection.add([Document(f"长{step}", texts[f"长{step}"], {"even": False})])
+                else:
+                    gone = [id for id in texts if len(texts[id]) > 30][:3]
+                    collection.delete(gone)
+                    texts = {id: text for id, text in texts.items() if id not in gone}
+                expected = bm25_by_hand(texts, "黄河 山 明月", BM25(SEARCH, variant=variant, k1=k1, b=b))
+                even = {id: score for id, score in expected.items() if id[0] == "文" and int(id[1:]) % 2 == 0}
+                for searched in (collection, reader):
+                    for where, wanted in ((None, expected), ("even = true", even)):
+                        hits = searched.search("黄河 山 明月", k=9, where=where)
+                        best = sorted(wanted.values(), reverse=True)[:9]
+                        assert_allclose([hit.score for hit in hits], best, rtol=1e-6)
+                        assert_allclose([wanted[hit.id] for hit in hits], best, rtol=1e-6)
 
 
 def test_equal_scores_come_in_the_order_of_adding(tmp_path: Path) -> None:
