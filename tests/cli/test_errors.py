@@ -37,6 +37,12 @@ def test_every_help_page_has_examples(command: list[str], qianru: Qianru) -> Non
     assert "Examples" in result.out
 
 
+@pytest.mark.parametrize("command", [[command] for command in COMMANDS if command != "fit"]
+                         + [["fit", family] for family in FAMILIES])
+def test_every_command_can_answer_in_json(command: list[str], qianru: Qianru) -> None:
+    assert "--json " in qianru(*command, "--help").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [
