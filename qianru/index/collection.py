@@ -171,6 +171,10 @@ class Collection:
 
     def close(self) -> None:
         """Brings the search engine up to date and gives everything back; closing twice is fine."""
+        self._close(in_haste=False)
+
+    def _close(self, in_haste: bool) -> None:
+        """in_haste: leaves what the search engine lacks to the next search, for a person who has pressed Ctrl-C."""
         with self._guard:
             if self._closed:
                 return
@@ -181,8 +185,9 @@ class Collection:
                 giving_back.callback(self._storage.close)
                 if self._follower is not None:
                     giving_back.callback(self._follower.close)
-                    self._follower.catch_up()
-                    self._follower.mark()
+                    if not in_haste:
+                        self._follower.catch_up()
+                        self._follower.mark()
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +195,7 @@ class Collection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._close(in_haste=kind is not None and not issubclass(kind, Exception))
 
     # writing
 
@@ -399,6 +404,11 @@ class Collection:
                  for kind in chosen}
         shares = [(weights or {}).get(kind, 1.0) for kind in chosen]
         return [self._hits({kind: found[kind][i] for kind in chosen}, k, fusion, shares) for i in range(len(queries))]
+
+    @_guarded
+    def prepare(self, *, progress: Progress | None = None) -> None:
+        """Brings the search engine up to date, so that the next search need not; progress counts documents."""
+        self._follow().catch_up(progress)
 
     @_guarded
     def explain(self, query: str, id: str) -> Explanation:

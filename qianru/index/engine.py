@@ -209,13 +209,21 @@ class EngineIndex:
         """
         if self._shard is None:
             return
-        n_points = len(self)
-        shard, self._shard = self._shard, None
-        with _guarded(self._path, "closed"):
-            shard.close()
-            if self._marked:
+        try:
+            n_points = len(self) if self._marked else None
+        finally:
+            shard, self._shard = self._shard, None
+            with _guarded(self._path, "closed"):
+                shard.close()
+        if self._marked:
+            with _guarded(self._path, "closed"):
                 files = checksums(self._path / SHARD)
                 Seal(self.kinds, self._seal.dim, self.sequence, n_points, files).write(self._path)
+
+    def abandon(self) -> None:
+        """Gives the files back without a seal, also where the engine is broken: the folder will be made again."""
+        self._marked = False
+        self.close()
 
     def _search(
         self, vector: Any, kind: Kind, k: int, condition: qdrant_edge.Filter | None,

@@ -101,7 +101,10 @@ class Follower:
         return max(now / self._mean_length, self._mean_length / now) - 1
 
     def _start_anew(self) -> None:
-        self._index.close()
+        if self._engine is not None:
+            self._engine.abandon()
+        else:
+            self._index.close()
         self._index = self._fresh()
         if isinstance(self._index, EngineIndex):
             self._engine = self._index

@@ -77,7 +77,8 @@ def lock_home(path: Path) -> BaseFileLock:
         except OSError:     # it has just come, or is just leaving
             who = ""
         raise CollectionBusy(
-            f"{path} is open for writing in another program{who}. Close it there, or open it here with read_only=True."
+            f"{path} is open for writing in another program{who}. Wait until it is closed there; meanwhile it can be "
+            "searched, from Python with read_only=True."
         ) from None
     except OSError as error:
         lock.release()

@@ -352,6 +352,18 @@ def test_rebuild_mends_statistics_and_engine(poems: Collection) -> None:
         assert again.search("黄河 明月") == before
 
 
+def test_rebuild_replaces_an_engine_that_does_not_answer(poems: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = poems.search("黄河")
+
+    def broken(_: object) -> int:
+        raise CollectionError("The search index could not be read.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EngineIndex, "__len__", broken)
+        assert poems.rebuild() == 4
+    assert poems.search("黄河") == before
+
+
 def test_a_model_that_was_changed_is_refused(poems: Collection) -> None:
     poems.close()
     shutil.rmtree(poems.path / "model")
