@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 
@@ -40,14 +41,10 @@ class StoredStatistics:
         if grow:
             self._read_whole()
             columns = self._columns
-            found = []
-            for term in terms:
-                column = columns.get(term)
-                if column is None:
-                    column = columns[term] = self.width
-                    self.width += 1
-                found.append(column)
-            return np.array(found, np.int64)
+            new = [term for term in terms if term not in columns]
+            columns.update(zip(dict.fromkeys(new), count(self.width), strict=False))
+            self.width = len(columns)
+            return np.fromiter(map(columns.__getitem__, terms), np.int64, len(terms))
         return np.array([self._column(term) for term in terms], np.int64)
 
     def frequencies(self, ids: IntArray) -> IntArray:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import filterfalse
 from typing import Any, Literal, Self
 
 from qianru.errors import BadInput, UnknownName
@@ -107,7 +108,7 @@ class Analyzer:
         if self.characters:
             characters = _HAN.findall(text)
             single = set(characters)
-            words = [word for word in words if len(word) > 1 or word not in single] + characters
+            words = [*filterfalse(single.__contains__, words), *characters]      # of a million words, so in C
         if plan.stop:
             words = [word for word in words if word not in plan.stop]
         return words if self.ngrams == (1, 1) else _ngrams(words, self.ngrams, joint=" ")

@@ -74,7 +74,7 @@ class Segmenter:
         if _GLUED.search(piece) or not self._plain:
             return [word for word, _, _ in self._placed(piece, search, hmm)]
         cut = self._jieba.cut_for_search if search else self._jieba.cut
-        return [word for word in cut(piece, hmm) if word.isalnum()]      # most texts, at twice the speed
+        return list(filter(str.isalnum, cut(piece, hmm)))      # most texts, at twice the speed
 
     def _placed(self, piece: str, search: bool, hmm: bool) -> list[Span]:
         """The words of one piece; rjieba leaves BGE-M3, 3.5mm and 𠀀𠀁 whole, jieba cuts them, so they are cut here."""
