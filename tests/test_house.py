@@ -25,6 +25,7 @@ FLOORS = {
     "evaluate": 5,
     "use": 6,
     "serve": 6,
+    "compat": 6,
     "cli": 7,
     "__main__": 8,
 }

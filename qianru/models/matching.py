@@ -49,17 +49,21 @@ class Match:
 
 
 def score_pairs(
-    model: Model, pairs: Iterable[tuple[str, str]], weights: Mapping[Kind, float] | None = None
+    model: Model,
+    pairs: Iterable[tuple[str, str]],
+    weights: Mapping[Kind, float] | None = None,
+    *,
+    documents: Model | None = None,
 ) -> tuple[FloatArray, dict[Kind, FloatArray]]:
     """(n,) weighted mean scores of n pairs of query and document, and the scores that they are made of, kind by kind.
 
     weights: of the kinds; None for equal ones of all kinds that the model makes
+    documents: the model for these if it is another one, e.g. the same with another limit of tokens
     The scores are taken as they are: dense ones are at most 1 where vectors have length 1, sparse ones have no bound.
     """
     asked = list(pairs)
-    queries = as_texts(query for query, _ in asked)
-    documents = as_texts(document for _, document in asked)
-    parts = kind_scores_pairs(model.encode(queries, role="query"), model.encode(documents))
+    queries = model.encode(as_texts(query for query, _ in asked), role="query")
+    parts = kind_scores_pairs(queries, (documents or model).encode(as_texts(document for _, document in asked)))
     chosen = weights if weights is not None else {kind: EQUAL_WEIGHTS[kind] for kind in parts}
     return weighted_mean(parts, chosen), parts
 
