@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,9 +62,14 @@ def index(
     reading = Reading(columns, max_chars, overlap, encoding)
     try:
         words = own_words(user_words, stop_words)
-        with open_or_create(path, model, words) as library, progress("Indexing", "MB", 1e6) as watch:
-            report = add_folder(library, paths, reading, prune=prune, progress=watch)
+        check_inputs(paths, encoding, new=not path.exists())
+        with open_or_create(path, model, words) as library:
+            with progress("Indexing", "MB", 1e6) as watch:
+                report = add_folder(library, paths, reading, prune=prune, progress=watch)
             n_passages = library.count()
+            if any(astuple(replace(report.passages, unchanged=0))):
+                with progress("Preparing search", "passages") as watch:
+                    library.prepare(progress=watch)
     except KeyboardInterrupt:
         note(f"Stopped. What was stored in {path} stays and can be searched; the same command goes on from there.")
         raise
@@ -71,6 +77,17 @@ def index(
         show_json(report_json(report, path, n_passages))
     else:
         show_report(report, path, n_passages, prune)
+
+
+def check_inputs(paths: Sequence[Path], encoding: str | None, new: bool) -> None:
+    """Raises where nothing can come of it; where the collection is new, so that none is left behind empty."""
+    from qianru.text.decode import find_encoding
+    from qianru.text.read import scan
+
+    if encoding is not None:
+        find_encoding(encoding)
+    for path in paths if new else ():
+        scan(path)
 
 
 def open_or_create(path: Path, names: list[str] | None, words: OwnWords) -> Collection:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import wraps
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-import numpy as np
-
-from qianru.errors import BadInput, CollectionError, ModelMismatch, UnknownName
-from qianru.index.base import Ranking
+from qianru.errors import BadInput, CollectionError, UnknownName
+from qianru.index.answers import Explanation, Fusion, hits_of, shared_words, without_zeros
 from qianru.index.exact import ExactIndex
 from qianru.index.filter import Filter
 from qianru.index.follower import Follower
@@ -23,6 +21,7 @@ from qianru.index.home import (
     DATABASE,
     MODEL,
     check_home,
+    check_model,
     lock_home,
     make_home,
     new_engine,
@@ -30,18 +29,17 @@ from qianru.index.home import (
     sizes_bytes,
     unlock_home,
 )
-from qianru.index.intake import SourceFile, batches, document_digest, fields_json, searchable, tidy
+from qianru.index.intake import SourceFile, batches, searchable, tidy
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
+from qianru.index.writer import Report, Writer, unit
 from qianru.models import load
 from qianru.models.base import Explains, Model, chosen_kinds
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
-from qianru.scores import fuse_rrf, fuse_weighted
 from qianru.text.analyze import Analyzer
 from qianru.text.normalize import clean
-from qianru.text.stopwords import stop_words
-from qianru.types import Document, Embeddings, FloatArray, Hit, Kind, Progress
+from qianru.types import Document, Embeddings, Hit, Kind, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -49,35 +47,8 @@ if TYPE_CHECKING:
 CANDIDATES = 100
 """How many documents each kind brings to the fusion, at least."""
 
-Fusion = Literal["rrf", "weighted"]
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What adding did: counts of documents."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-
-    def __add__(self, other: Report) -> Report:
-        return Report(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a document has its scores for a query.
-
-    terms: (word, what it adds to the sparse score), largest first;  scores: kind -> score
-    """
-
-    query: str
-    id: str
-    scores: Mapping[str, float]
-    terms: Sequence[tuple[str, float]] = ()
 
 
 def _guarded(method: Callable[Concatenate[Collection, P], R]) -> Callable[Concatenate[Collection, P], R]:
@@ -121,6 +92,7 @@ class Collection:
         self._statistics = None if self._bm25 is None else StoredStatistics(storage)
         if self._bm25 is not None and self._statistics is not None:
             self._bm25.statistics = self._statistics
+        self._writer = Writer(storage, model, self._stored_kinds, self._bm25, self._statistics)
         self._follower: Follower | None = None
         self._seen = -1     # transaction that a reader's BM25 statistics are of
 
@@ -150,17 +122,7 @@ class Collection:
         try:
             storage = Storage.open(path / DATABASE, read_only=read_only)
             own = load(str(path / MODEL))
-            made_with = storage.meta("fingerprint")
-            if own.spec.fingerprint != made_with:
-                raise ModelMismatch(
-                    f"{path / MODEL} is not the model that made this collection (fingerprint "
-                    f"{own.spec.fingerprint[:12]}, not {made_with[:12]}). Put the old model back, or index again."
-                )
-            if model is not None and model.spec.fingerprint != made_with:
-                raise ModelMismatch(
-                    f"{path} was made with {own.spec.name} ({made_with[:12]}), not with {model.spec.name} "
-                    f"({model.spec.fingerprint[:12]}). Open it without naming a model, or index again with the new one."
-                )
+            check_model(path, storage.meta("fingerprint"), own, model)
             return cls(path, storage, own, lock)
         except BaseException:
             if storage is not None:
@@ -211,7 +173,7 @@ class Collection:
         total = len(documents) if isinstance(documents, Sized) else None
         report, done = Report(), 0
         for batch in batches(documents):
-            report += self._put(batch)
+            report += self._writer.put(batch)
             done += len(batch)
             if progress is not None:
                 progress(done, total)
@@ -227,34 +189,7 @@ class Collection:
         begun: the path of a file of which more passages will come; until then it counts as changed
         """
         self._must_write()
-        return self._put([tidy(passage) for passage in passages], finished, begun)
-
-    def _put(
-        self, batch: Sequence[Document], finished: Sequence[SourceFile] = (), begun: str | None = None
-    ) -> Report:
-        documents = list({document.id: document for document in batch}.values())      # of equal ids the last one
-        fields = [fields_json(document) for document in documents]
-        digests = [document_digest(document.text, json) for document, json in zip(documents, fields, strict=True)]
-        known = self._storage.known([document.id for document in documents])
-        changed = [i for i, document in enumerate(documents)
-                   if document.id not in known or known[document.id].digest != digests[i]]
-        old = [known[documents[i].id].n for i in changed if documents[i].id in known]
-        beyond = {n for file in finished for n in self._storage.passages_beyond(file.path, file.n_passages)}
-        stale = sorted(beyond - {one.n for one in known.values()})
-        if changed or finished:
-            with self._change() as sequence:
-                self._unlearn(old + stale)
-                self._storage.delete(stale, sequence)
-                if changed:
-                    embeddings = self._embed([searchable(documents[i]) for i in changed])
-                    before = [known.get(documents[i].id) for i in changed]
-                    rows = [(None if one is None else one.n, documents[i], fields[i], digests[i])
-                            for i, one in zip(changed, before, strict=True)]
-                    self._storage.put_vectors(self._storage.put(rows, sequence), embeddings)
-                self._storage.put_sources(finished)
-                if begun is not None:
-                    self._storage.begin_source(begun)
-        return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
+        return self._writer.put([tidy(passage) for passage in passages], finished, begun)
 
     @_guarded
     def has_source(self, path: str, digest: bytes) -> bool:
@@ -270,12 +205,7 @@ class Collection:
     def remove_sources(self, paths: Sequence[str]) -> int:
         """Removes files and their passages; returns how many passages."""
         self._must_write()
-        ns = sorted({n for path in paths for n in self._storage.passages_beyond(path, 0)})
-        with self._change() as sequence:
-            self._unlearn(ns)
-            self._storage.delete(ns, sequence)
-            self._storage.connection.executemany("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
-        return len(ns)
+        return self._writer.remove_sources(paths)
 
     @_guarded
     def delete(self, ids: str | Iterable[str]) -> int:
@@ -283,46 +213,12 @@ class Collection:
         self._must_write()
         wanted = [ids] if isinstance(ids, str) else list(ids)
         ns = [known.n for known in self._storage.known(wanted).values()]
-        if ns:
-            with self._change() as sequence:
-                self._unlearn(ns)
-                self._storage.delete(ns, sequence)
+        self._writer.remove(ns)
         return len(ns)
-
-    @contextmanager
-    def _change(self) -> Iterator[int]:
-        """A transaction and its number; BM25's statistics go with it or fall back with it."""
-        try:
-            with self._storage.transaction():
-                yield self._storage.next_sequence()
-                if self._statistics is not None:
-                    self._statistics.write()
-        except BaseException:
-            if self._statistics is not None:
-                self._statistics.forget_changes()
-            raise
 
     def _must_write(self) -> None:
         if self._lock is None:
             raise CollectionError(f"{self.path} was opened read-only. Open it without read_only to change it.")
-
-    def _embed(self, texts: list[str]) -> Embeddings:
-        """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
-        spec = self.model.spec
-        if self._bm25 is None:
-            made = self.model.encode(texts, role="document", kinds=self._stored_kinds)
-            return Embeddings(spec.name, made.n_tokens, made.n_truncated, _unit(made.dense), made.sparse)
-        counts, lengths = self._bm25.count(texts, grow=True)
-        self._bm25.learn(counts, lengths)
-        others = [kind for kind in self._stored_kinds if kind != "sparse"]
-        dense = self.model.encode(texts, role="document", kinds=others).dense if others else None
-        return Embeddings(spec.name, lengths, dense=_unit(dense), sparse=counts)
-
-    def _unlearn(self, ns: Sequence[int]) -> None:
-        if self._bm25 is not None and ns:
-            stored = self._storage.vectors(ns)
-            assert stored.sparse is not None
-            self._bm25.forget(stored.sparse, stored.n_tokens)
 
     # reading
 
@@ -400,10 +296,11 @@ class Collection:
         condition = Filter.parse(where) if isinstance(where, str) else where
         embedded = self._query(queries, chosen)
         depth = k if len(chosen) == 1 else max(CANDIDATES, k)
-        found = {kind: [_known(ranking) for ranking in self._follow().search(embedded, kind, depth, condition)]
+        found = {kind: [without_zeros(ranking) for ranking in self._follow().search(embedded, kind, depth, condition)]
                  for kind in chosen}
         shares = [(weights or {}).get(kind, 1.0) for kind in chosen]
-        return [self._hits({kind: found[kind][i] for kind in chosen}, k, fusion, shares) for i in range(len(queries))]
+        return [hits_of(self._storage, {kind: found[kind][i] for kind in chosen}, k, fusion, shares)
+                for i in range(len(queries))]
 
     @_guarded
     def prepare(self, *, progress: Progress | None = None) -> None:
@@ -435,37 +332,11 @@ class Collection:
         Characters inside the query's words count only where no word is shared, function words where nothing else is.
         """
         analyzer = next((part.analyzer for part in _parts(self.model) if isinstance(part, Explains)), Analyzer())
-        every = set(analyzer.tokens(query))
-        words = set(replace(analyzer, characters=False).tokens(query))
-        common = stop_words("zh") | stop_words("en")
-        spans = analyzer.spans(text)
-        for wanted in (words - common, every - common, every):
-            if found := _merged([(start, end) for token, start, end in spans if token in wanted]):
-                return found
-        return []
+        return shared_words(analyzer, query, text)
 
     def _query(self, queries: Sequence[str], kinds: Sequence[Kind]) -> Embeddings:
         made = self.model.encode(queries, role="query", kinds=kinds)
-        return Embeddings(made.model, made.n_tokens, made.n_truncated, _unit(made.dense), made.sparse)
-
-    def _hits(self, found: Mapping[Kind, Ranking], k: int, fusion: Fusion, weights: Sequence[float]) -> list[Hit]:
-        rankings = list(found.values())
-        if len(rankings) == 1:
-            ids, scores = rankings[0]
-        else:
-            ids, scores = fuse_rrf(rankings, weights) if fusion == "rrf" else fuse_weighted(rankings, weights)
-        ns = ids[:k].tolist()
-        documents = self._storage.documents(ns)
-        places = {kind: {n: place for place, n in enumerate(ranking.ids.tolist())} for kind, ranking in found.items()}
-        hits = []
-        for n, score in zip(ns, scores[:k].tolist(), strict=True):
-            in_kinds = {kind: place[n] for kind, place in places.items() if n in place}
-            hits.append(Hit(
-                documents[n].id, documents[n].text, documents[n].fields, score,
-                scores={kind: float(found[kind].scores[place]) for kind, place in in_kinds.items()},
-                ranks={kind: place + 1 for kind, place in in_kinds.items()},
-            ))
-        return hits
+        return Embeddings(made.model, made.n_tokens, made.n_truncated, unit(made.dense), made.sparse)
 
     # the index
 
@@ -518,42 +389,10 @@ class Collection:
         """
         self._must_write()
         self._storage.verify()
-        if self._bm25 is not None and self._statistics is not None:
-            with self._change():
-                self._statistics.clear()
-                for rows in self._storage.each_stored(0):
-                    assert rows.embeddings.sparse is not None
-                    self._bm25.learn(rows.embeddings.sparse, rows.embeddings.n_tokens)
+        self._writer.count_anew()
         self._follow().rebuild(progress)
         return self.count()
 
 
 def _parts(model: Model) -> Sequence[Model]:
     return model.parts if isinstance(model, JoinedModel) else [model]
-
-
-def _known(ranking: Ranking) -> Ranking:
-    """Without similarities of 0: a text of which the model knows no word is a zero vector, and like nothing."""
-    known = ranking.scores != 0
-    return ranking if known.all() else Ranking(ranking.ids[known], ranking.scores[known])
-
-
-def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans ascending by start without overlaps: those that overlap are made one."""
-    merged: list[tuple[int, int]] = []
-    for start, end in spans:
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _unit(dense: FloatArray | None) -> FloatArray | None:
-    """(n, d) float32 rows of length 1, so that dot products are cosines; zero rows stay zero."""
-    if dense is None:
-        return None
-    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
-    unit = np.zeros(dense.shape, np.float32)
-    np.divide(dense, lengths, out=unit, where=lengths > 0, casting="same_kind")
-    return unit
