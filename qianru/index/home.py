@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, StorageFailed
+from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, ModelMismatch, StorageFailed
 from qianru.index.engine import EngineIndex
 from qianru.index.storage import Storage
 from qianru.models.base import Model
@@ -61,6 +61,23 @@ def check_home(path: Path) -> None:
         raise CollectionError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     if not found:
         raise CollectionError(f"There is no collection at {path}. Make one: qianru index FOLDER --collection {path}")
+
+
+def check_model(path: Path, made_with: str, own: Model, asked: Model | None) -> None:
+    """Raises ModelMismatch unless the folder's own model, and the one that is asked for, made the collection.
+
+    made_with: the fingerprint of the model that did
+    """
+    if own.spec.fingerprint != made_with:
+        raise ModelMismatch(
+            f"{path / MODEL} is not the model that made this collection (fingerprint "
+            f"{own.spec.fingerprint[:12]}, not {made_with[:12]}). Put the old model back, or index again."
+        )
+    if asked is not None and asked.spec.fingerprint != made_with:
+        raise ModelMismatch(
+            f"{path} was made with {own.spec.name} ({made_with[:12]}), not with {asked.spec.name} "
+            f"({asked.spec.fingerprint[:12]}). Open it without naming a model, or index again with the new one."
+        )
 
 
 def lock_home(path: Path) -> BaseFileLock:
