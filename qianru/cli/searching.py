@@ -18,7 +18,8 @@ from qianru.errors import BadInput
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from qianru.index.collection import Collection, Explanation
+    from qianru.index.answers import Explanation
+    from qianru.index.collection import Collection
     from qianru.types import Hit, Kind
 
 EXCERPT = 240          # characters of a passage to show

@@ -8,8 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from qianru.errors import BadFile, BadInput, UnknownName
-from qianru.index.collection import Collection, Report
+from qianru.index.collection import Collection
 from qianru.index.intake import BATCH_CHARS, BATCH_DOCUMENTS, SourceFile
+from qianru.index.writer import Report
 from qianru.text.chunk import chunk
 from qianru.text.normalize import clean
 from qianru.text.read import Problem, read_file, scan

@@ -225,6 +225,10 @@ class Storage:
         sql = "INSERT INTO sources VALUES (?, x'', 0) ON CONFLICT DO UPDATE SET digest = x''"
         self.connection.execute(sql, (path,))
 
+    def delete_sources(self, paths: Sequence[str]) -> None:
+        """Forgets the files."""
+        self.connection.executemany("DELETE FROM sources WHERE path = ?", [(path,) for path in paths])
+
     def passages_beyond(self, path: str, last: int) -> list[int]:
         """Rows of the passages path#k with k above the last."""
         # "$" follows "#", so the range holds all ids that begin with path#

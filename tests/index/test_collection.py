@@ -27,8 +27,9 @@ from qianru.errors import (
     StorageFailed,
     UnknownName,
 )
-from qianru.index.collection import Collection, Report
+from qianru.index.collection import Collection
 from qianru.index.engine import EngineIndex
+from qianru.index.writer import Report
 from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25, Variant
 from qianru.models.joined import JoinedModel

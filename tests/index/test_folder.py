@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from qianru.errors import UnknownName
-from qianru.index.collection import Collection, Report
+from qianru.index.collection import Collection
 from qianru.index.folder import Reading, add_folder
+from qianru.index.writer import Report
 
 
 @pytest.fixture

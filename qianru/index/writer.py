@@ -1,0 +1,142 @@
+"""What changes a collection: documents, their vectors and BM25's statistics, each change in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from qianru.index.intake import SourceFile, document_digest, fields_json, searchable
+from qianru.index.statistics import StoredStatistics
+from qianru.index.storage import Storage
+from qianru.models.base import Model
+from qianru.models.bm25 import BM25
+from qianru.types import Document, Embeddings, FloatArray, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What adding did: counts of documents."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: Report) -> Report:
+        return Report(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+class Writer:
+    """Writes to a storage. One thread at a time; the caller sees to that."""
+
+    def __init__(
+        self, storage: Storage, model: Model, kinds: Sequence[Kind], bm25: BM25 | None,
+        statistics: StoredStatistics | None,
+    ) -> None:
+        """kinds: the vectors that are stored;  bm25: the part of the model that counts in the statistics, if any"""
+        self._storage = storage
+        self._model = model
+        self._kinds = kinds
+        self._bm25 = bm25
+        self._statistics = statistics
+
+    def put(
+        self, batch: Sequence[Document], finished: Sequence[SourceFile] = (), begun: str | None = None
+    ) -> Report:
+        """Stores the documents that are new or changed, and what they say of files, in one transaction.
+
+        finished: files that are complete with them; their passages with higher numbers are removed
+        begun: a file of which more will come
+        """
+        documents = list({document.id: document for document in batch}.values())      # of equal ids the last one
+        fields = [fields_json(document) for document in documents]
+        digests = [document_digest(document.text, json) for document, json in zip(documents, fields, strict=True)]
+        known = self._storage.known([document.id for document in documents])
+        changed = [i for i, document in enumerate(documents)
+                   if document.id not in known or known[document.id].digest != digests[i]]
+        old = [known[documents[i].id].n for i in changed if documents[i].id in known]
+        beyond = {n for file in finished for n in self._storage.passages_beyond(file.path, file.n_passages)}
+        stale = sorted(beyond - {one.n for one in known.values()})
+        if changed or finished:
+            with self._change() as sequence:
+                self._unlearn(old + stale)
+                self._storage.delete(stale, sequence)
+                if changed:
+                    embeddings = self._embed([searchable(documents[i]) for i in changed])
+                    before = [known.get(documents[i].id) for i in changed]
+                    rows = [(None if one is None else one.n, documents[i], fields[i], digests[i])
+                            for i, one in zip(changed, before, strict=True)]
+                    self._storage.put_vectors(self._storage.put(rows, sequence), embeddings)
+                self._storage.put_sources(finished)
+                if begun is not None:
+                    self._storage.begin_source(begun)
+        return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
+
+    def remove(self, ns: Sequence[int]) -> None:
+        """Removes the rows, each named once."""
+        if ns:
+            with self._change() as sequence:
+                self._unlearn(ns)
+                self._storage.delete(ns, sequence)
+
+    def remove_sources(self, paths: Sequence[str]) -> int:
+        """Removes files and their passages; returns how many passages."""
+        ns = sorted({n for path in paths for n in self._storage.passages_beyond(path, 0)})
+        with self._change() as sequence:
+            self._unlearn(ns)
+            self._storage.delete(ns, sequence)
+            self._storage.delete_sources(paths)
+        return len(ns)
+
+    def count_anew(self) -> None:
+        """Makes BM25's statistics again from the stored vectors."""
+        if self._bm25 is not None and self._statistics is not None:
+            with self._change():
+                self._statistics.clear()
+                for rows in self._storage.each_stored(0):
+                    assert rows.embeddings.sparse is not None
+                    self._bm25.learn(rows.embeddings.sparse, rows.embeddings.n_tokens)
+
+    @contextmanager
+    def _change(self) -> Iterator[int]:
+        """A transaction and its number; BM25's statistics go with it or fall back with it."""
+        try:
+            with self._storage.transaction():
+                yield self._storage.next_sequence()
+                if self._statistics is not None:
+                    self._statistics.write()
+        except BaseException:
+            if self._statistics is not None:
+                self._statistics.forget_changes()
+            raise
+
+    def _embed(self, texts: list[str]) -> Embeddings:
+        """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
+        spec = self._model.spec
+        if self._bm25 is None:
+            made = self._model.encode(texts, role="document", kinds=self._kinds)
+            return Embeddings(spec.name, made.n_tokens, made.n_truncated, unit(made.dense), made.sparse)
+        counts, lengths = self._bm25.count(texts, grow=True)
+        self._bm25.learn(counts, lengths)
+        others = [kind for kind in self._kinds if kind != "sparse"]
+        dense = self._model.encode(texts, role="document", kinds=others).dense if others else None
+        return Embeddings(spec.name, lengths, dense=unit(dense), sparse=counts)
+
+    def _unlearn(self, ns: Sequence[int]) -> None:
+        if self._bm25 is not None and ns:
+            stored = self._storage.vectors(ns)
+            assert stored.sparse is not None
+            self._bm25.forget(stored.sparse, stored.n_tokens)
+
+
+def unit(dense: FloatArray | None) -> FloatArray | None:
+    """(n, d) float32 rows of length 1, so that dot products are cosines; zero rows stay zero."""
+    if dense is None:
+        return None
+    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+    unit = np.zeros(dense.shape, np.float32)
+    np.divide(dense, lengths, out=unit, where=lengths > 0, casting="same_kind")
+    return unit
