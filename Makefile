@@ -4,9 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DOCS ?= samples
 Q ?=
-# one collection for each folder of documents; not .qianru itself, which is the command line's own here
-COLLECTION := .qianru-$(shell echo '$(abspath $(DOCS))' | cksum | cut -d' ' -f1)
-export DOCS Q COLLECTION
+# One collection for each folder of documents; not .qianru itself, which is the command line's own here. The shell takes
+# the folder's name from its environment, so that no quote or space in it is read as anything else.
+DOCUMENTS := "$${DOCS:-samples}"
+COLLECTION := ".qianru-$$(realpath -m -- $(DOCUMENTS) | cksum | cut -d' ' -f1)"
+export DOCS Q
 
 .PHONY: setup setup-dev run next test check bench clean
 
@@ -28,22 +30,20 @@ setup-dev: .venv/.ready-dev
 	touch .venv/.ready $@
 
 run: setup
-	@$(BIN)/qianru index "$$DOCS" --collection "$$COLLECTION"
+	@$(BIN)/qianru index --collection $(COLLECTION) -- $(DOCUMENTS)
 	@echo
-ifeq ($(Q),)
-	@$(MAKE) -s next
-	@$(BIN)/qianru search --collection "$$COLLECTION" --ask
-else
-	@$(BIN)/qianru search --collection "$$COLLECTION" -- "$$Q"
-	@$(MAKE) -s next
-endif
+	@if [ -z "$$Q" ]; then \
+	  $(MAKE) -s next && $(BIN)/qianru search --collection $(COLLECTION) --ask; \
+	else \
+	  $(BIN)/qianru search --collection $(COLLECTION) -- "$$Q" && $(MAKE) -s next; \
+	fi
 
 next:
 	@printf '%s\n' 'Try next:' \
 	  '  make run Q="为什么中文要分词"             another question' \
 	  '  make run Q="Do I need a GPU?"             or in English' \
 	  '  make run DOCS=/path/to/notes              your own documents' \
-	  '  .venv/bin/qianru search "稀疏向量" --explain -c '"$$COLLECTION" \
+	  '  .venv/bin/qianru search "稀疏向量" --explain -c '$(COLLECTION) \
 	  '  .venv/bin/qianru similarity "我喜欢吃肉" "我爱吃蔬菜"' \
 	  '  .venv/bin/qianru --help                   everything else; also README.md and docs/' ''
 
