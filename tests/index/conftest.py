@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from poems import POEMS
 
 from qianru.index.base import Index
+from qianru.index.collection import Collection
 from qianru.index.engine import EngineIndex
 from qianru.index.exact import ExactIndex
 from qianru.types import Kind
@@ -37,3 +39,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 def index(make: Make) -> Index:
     """An empty index of dense vectors of 2 dimensions and sparse vectors."""
     return make()
+
+
+@pytest.fixture
+def poems(tmp_path: Path) -> Iterator[Collection]:
+    with Collection.create(tmp_path / "poems", "bm25") as collection:
+        collection.add(POEMS)
+        yield collection
