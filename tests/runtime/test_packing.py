@@ -72,3 +72,11 @@ def test_attention_is_that_of_each_text_alone(causal: bool, n_key_heads: int, le
     for start, end in pairwise(batch.offsets):
         expected = slow_attention(query[start:end], key[start:end], value[start:end], causal)
         assert_allclose(mixed[start:end], expected.reshape(end - start, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 30, 1024, 1025])
+def test_attention_in_bfloat16_stays_close_whatever_the_length(length: int) -> None:
+    batch = pack([np.arange(length), np.arange(length)])
+    states = torch.randn(3, 2 * length, 2, 16)
+    exact = attend(*states, batch)
+    assert (attend(*states.bfloat16(), batch).float() - exact).abs().max() < 0.05
