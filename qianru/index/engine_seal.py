@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from qianru.errors import CollectionDamaged
+from qianru.models.files import sync
 from qianru.types import Kind
 
 FORMAT = 1
@@ -65,11 +66,7 @@ class Seal:
             stream.flush()
             os.fsync(stream.fileno())
         new.replace(folder / NAME)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(folder)
 
     def check(self, folder: Path, shard: Path) -> None:
         """Raises CollectionDamaged unless the shard's files are those that were sealed."""

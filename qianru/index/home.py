@@ -14,6 +14,7 @@ from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, Collectio
 from qianru.index.engine import EngineIndex
 from qianru.index.storage import Storage
 from qianru.models.base import Model
+from qianru.models.files import sync
 from qianru.types import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def make_home(path: Path, model: Model) -> None:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         Storage.create(draft / DATABASE, {"created": created, "fingerprint": model.spec.fingerprint}).close()
         draft.replace(path)
+        sync(path.absolute().parent)
     except StorageFailed:
         raise
     except OSError as error:

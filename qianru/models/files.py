@@ -144,7 +144,7 @@ def write_folder(folder: Path, stored: Stored) -> None:
                 shutil.rmtree(old)
             folder.rename(old)   # a kill between these two lines is mended by read_folder
         new.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         if old.exists() and not folder.exists():
             old.rename(folder)
@@ -213,6 +213,15 @@ def read_card(folder: Path) -> dict[str, Any]:
     return result
 
 
+def sync(folder: Path) -> None:
+    """Makes the names in a folder outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _is_entry(name: str, entry: object) -> bool:
     """No name may lead out of the folder."""
     return (
@@ -267,7 +276,7 @@ def _write_plainly(folder: Path, stored: Stored) -> None:
         entries[name] = {"holds": "model", "sha256": sha256((folder / name / CARD).read_bytes()).hexdigest()}
     card = {"format": FORMAT, "family": stored.family, "settings": dict(stored.settings), "files": entries}
     _write_bytes(folder / CARD, _json(card, indent=2) + b"\n")
-    _sync(folder)
+    sync(folder)
 
 
 def _arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
@@ -331,14 +340,6 @@ def _write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _old(folder: Path) -> Path:
