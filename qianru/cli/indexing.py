@@ -120,6 +120,7 @@ def report_json(report: FolderReport, path: Path, n_passages: int) -> dict[str, 
         "n_passages": n_passages,
         "n_files_read": report.n_files,
         "n_files_unchanged": report.n_same,
+        "n_files_unread": report.n_unread,
         "n_bytes_read": report.n_bytes,
         "added": passages.added,
         "updated": passages.updated,
@@ -142,7 +143,9 @@ def show_report(report: FolderReport, path: Path, n_passages: int, prune: bool) 
     changes = {"added": passages.added, "updated": passages.updated, "unchanged": passages.unchanged,
                "removed": passages.removed}
     told = ", ".join(f"{n:,} {what}" for what, n in changes.items() if n) or "nothing new"
-    read = f"{report.n_files:,} files read" + (f", {report.n_same:,} as before" if report.n_same else "")
+    read = f"{report.n_files:,} {'file' if report.n_files == 1 else 'files'} read"
+    read += f", {report.n_same:,} as before" if report.n_same else ""
+    read += f", {report.n_unread:,} not readable" if report.n_unread else ""
     show(f"{read}; passages: {told}; {path} holds {n_passages:,}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -38,12 +38,14 @@ class FolderReport:
     """What adding files did.
 
     n_files, n_bytes: those that were read;  n_same: files unchanged since the last time
+    n_unread: files that gave nothing but problems
     vanished: files of earlier times, under the given paths, that are gone; their passages stay unless pruned
     """
 
     n_files: int = 0
     n_bytes: int = 0
     n_same: int = 0
+    n_unread: int = 0
     passages: Report = field(default_factory=Report)
     vanished: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -68,7 +70,7 @@ def add_folder(
     scans = [(path, scan(path)) for path in paths]
     files = {_name(file, root): (file, path.is_dir()) for path, found in scans for file in found.files}
     for path, found in scans:
-        report.problems += found.problems
+        report.problems += [replace(problem, path=_name(path / problem.path, root)) for problem in found.problems]
         if found.skipped:
             report.problems.append(skipped_problem(path.as_posix(), found.skipped))
     known = set(collection.sources())
@@ -89,6 +91,7 @@ def add_folder(
         if clean(name) != name:
             told = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             report.problems.append(Problem(told, None, "Its name is not UTF-8. Rename it."))
+            report.n_unread += 1
         elif digest and collection.has_source(name, digest):
             report.n_same += 1
         else:
@@ -109,8 +112,11 @@ def add_folder(
             elif name in known and (n_problems == len(report.problems) or _empty(file)):
                 report.passages += Report(removed=collection.remove_sources([name]))
             # else it could not be read: it keeps its passages of earlier times and is tried again
-            report.n_files += 1
-            report.n_bytes += _size(file)
+            if n_passages or n_problems == len(report.problems):
+                report.n_files += 1
+                report.n_bytes += _size(file)
+            else:
+                report.n_unread += 1
         done += _size(file)
         if progress is not None:
             progress(done, total)

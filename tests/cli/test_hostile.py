@@ -56,7 +56,7 @@ def test_each_is_reported_with_file_and_line_and_the_rest_is_indexed(hostile: Pa
     result = qianru("index", "notes", "--json")
     assert (result.code, result.err) == (0, "")
     problems = result.json()["problems"]
-    for told in [told for _, told in FILES.values() if told] + ["a.txt: ", "b.txt: ", "around: ", "pipe.txt: "]:
+    for told in [told for _, told in FILES.values() if told] + ["notes/a.txt: ", "notes/around: ", "notes/pipe.txt: "]:
         assert any(told in problem for problem in problems), told
     assert found(qianru, "橙汁")[0] == "notes/ragged.csv:5"
     assert found(qianru, "海豚")[0] == "notes/broken.jsonl:3"
