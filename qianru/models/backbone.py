@@ -17,6 +17,9 @@ BACKBONES = {
     "bert": "qianru.models.encoder",
     "roberta": "qianru.models.encoder",
     "xlm-roberta": "qianru.models.encoder",
+    "qwen2": "qianru.models.decoder",
+    "qwen3": "qianru.models.decoder",
+    "mistral": "qianru.models.decoder",
 }
 """model_type of config.json -> module. A new family is one file and one line here. Such a module has
 

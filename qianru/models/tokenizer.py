@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qianru.errors import BadFile, SpecMismatch
+from qianru.models.byte_bpe import read_byte_bpe
 from qianru.models.json_file import JsonFile
 from qianru.models.sentencepiece_file import read_sentencepiece
 from qianru.text.normalize import clean
@@ -110,14 +111,17 @@ def read_tokenizer(home: Path, model_type: str) -> tuple[bytes, dict[str, str]]:
     config = JsonFile.read_if_there(home / "tokenizer_config.json")
     special = _special_tokens(config, JsonFile.read_if_there(home / "special_tokens_map.json"))
     if (home / "tokenizer.json").is_file():
-        return _bytes(home / "tokenizer.json"), special
+        return _framed(_bytes(home / "tokenizer.json"), config, special), special
+    if (home / "vocab.json").is_file() and (home / "merges.txt").is_file() and model_type in ("qwen2", "qwen3"):
+        return _framed(read_byte_bpe(home, config).to_str().encode(), config, special), special
     if (home / "vocab.txt").is_file():
         return _wordpiece(home / "vocab.txt", config).to_str().encode(), _WORDPIECE | special
     for name in ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"):
         if (home / name).is_file() and model_type in ("xlm-roberta", "camembert"):
             return _xlm_roberta(home / name).to_str().encode(), _XLM_ROBERTA | special
-    raise BadFile(f"{home} holds no tokenizer that can be read: no tokenizer.json, no vocab.txt, and no sentencepiece "
-                  f"model of a kind that fits '{model_type}'. Download the folder again.")
+    raise BadFile(f"{home} holds no tokenizer that can be read: no tokenizer.json, no vocab.txt, and no vocab.json "
+                  f"with merges.txt or sentencepiece model of a kind that fits '{model_type}'. Download the folder "
+                  "again.")
 
 
 def parse_tokenizer(content: bytes) -> Tokenizer:
@@ -202,6 +206,36 @@ def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
             if empty == prefix + suffix:
                 return prefix, suffix
     raise SpecMismatch("This tokenizer adds special tokens in a way that depends on the text, which is not supported.")
+
+
+def _framed(content: bytes, config: JsonFile, special: Mapping[str, str]) -> bytes:
+    """The tokenizer.json with the tokens that tokenizer_config.json asks for around every text.
+
+    transformers 5 reads add_bos_token and add_eos_token no more where there is a tokenizer.json, and so loses the last
+    token of gte-Qwen2 and E5-mistral, which is the one that they were trained to pool.
+    """
+    from tokenizers import processors
+
+    asked = {role for role in ("bos_token", "eos_token") if config.flag(f"add_{role}", False)}
+    if not asked:
+        return content
+    tokenizer = parse_tokenizer(content)
+    before, after = _frame(tokenizer)
+    ids = {role: tokenizer.token_to_id(special[role]) if role in special else None for role in asked}
+    for role, i in ids.items():
+        if i is None:
+            raise SpecMismatch(f"{config.path} says add_{role}, and names as {role} {special.get(role)!r}, which its "
+                               "vocabulary does not have. Download the folder again.")
+        if role == "bos_token" and before[:1] != [i]:
+            before = [i, *before]
+        elif role == "eos_token" and after[-1:] != [i]:
+            after = [*after, i]
+    names = {i: tokenizer.id_to_token(i) for i in [*before, *after]}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*(names[i] for i in before), "$A", *(names[i] for i in after)],
+        special_tokens=[(name, i) for i, name in names.items()],
+    )
+    return tokenizer.to_str().encode()
 
 
 def _special_tokens(*files: JsonFile) -> dict[str, str]:

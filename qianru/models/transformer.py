@@ -85,6 +85,8 @@ class Transformer:
             pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
             if exact is not None:
                 _check_fidelity(name, exact, self._probe())
+        else:
+            self.network.float()   # gradients of a checkpoint in bfloat16 would be lost in rounding
         self._outline = ModelSpec(
             name, self.family, recipe.kinds, "", runtime.truncate_dim or self.network.dim, tokenizer.max_tokens
         )

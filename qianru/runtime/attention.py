@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -12,17 +15,19 @@ LONGEST_PRODUCT = 1024   # tokens; the scores of all pairs of longer texts would
 _NOTHING = torch.zeros(1, dtype=torch.bfloat16)   # to be multiplied by 0: baddbmm scales on its way, bmm does not
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: bool = False) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: bool = False, window: int | None = None
+) -> Tensor:
     """(total, n_heads * d) softmax(q k' / sqrt(d)) v within each row.
 
     query: (total, n_heads, d);  key, value: (total, n_key_heads, d), each serving n_heads / n_key_heads query heads
-    causal: a token sees itself and what stands before it
+    causal: a token sees itself and what stands before it;  window: of these the last so many, itself among them
     """
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        return _attend_at_once(query, key, value, batch, causal)
+        return _attend_at_once(query, key, value, batch, causal, window)
     shared = query.shape[1] != key.shape[1]
     plain = query.dtype == torch.bfloat16 and not (shared or causal or query.requires_grad)
-    inside = _by_products if plain else _by_torch
+    inside: Callable[..., Tensor] = _by_products if plain else partial(_by_torch, window=window)
     parts = [
         inside(_heads_first(query, group), _heads_first(key, group), _heads_first(value, group), causal, shared)
         .transpose(1, 2).flatten(0, 1).flatten(1)   # (n, heads, length, d) -> (n * length, heads * d)
@@ -31,7 +36,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, batch: Packed, *, causal: 
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _by_torch(query: Tensor, key: Tensor, value: Tensor, causal: bool, shared: bool) -> Tensor:
+def _by_torch(
+    query: Tensor, key: Tensor, value: Tensor, causal: bool, shared: bool, window: int | None
+) -> Tensor:
+    length = query.shape[2]
+    if causal and window is not None and window < length:
+        seen = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
+        return scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=shared)
     return scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=shared)
 
 
@@ -50,13 +61,16 @@ def _heads_first(states: Tensor, group: Group) -> Tensor:
     return states[group.tokens].view(group.n, group.length, *states.shape[1:]).transpose(1, 2)
 
 
-def _attend_at_once(query: Tensor, key: Tensor, value: Tensor, batch: Packed, causal: bool) -> Tensor:
+def _attend_at_once(
+    query: Tensor, key: Tensor, value: Tensor, batch: Packed, causal: bool, window: int | None
+) -> Tensor:
     """All rows in one kernel, on a GPU."""
     from torch.nn.attention.varlen import varlen_attn
 
+    before = -1 if window is None else window - 1
     mixed = varlen_attn(
         query, key, value, batch.boundaries, batch.boundaries, batch.longest, batch.longest,
-        window_size=(-1, 0) if causal else (-1, -1), enable_gqa=query.shape[1] != key.shape[1],
+        window_size=(before, 0) if causal else (-1, -1), enable_gqa=query.shape[1] != key.shape[1],
     )
     assert isinstance(mixed, Tensor)
     return mixed.flatten(1)

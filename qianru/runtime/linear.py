@@ -41,7 +41,8 @@ class Linear(nn.Module):
         """(…, in) -> (…, out); the residual, of the result's shape, is added last."""
         if self._apply_packed is not None:
             return self._apply_packed(x, residual)
-        y = ACTIVATIONS[self.activation](functional.linear(x.to(self.weight.dtype), self.weight, self.bias))
+        bias = None if self.bias is None else self.bias.float()
+        y = ACTIVATIONS[self.activation](functional.linear(x.float(), self.weight.float(), bias))   # whatever the file
         return y if residual is None else residual + y
 
 

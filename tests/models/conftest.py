@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import tiny
+from decoder_checkpoints import tiny_decoder
 from servers import EmbeddingServer, serve_on
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -67,6 +68,13 @@ def transformer(**options: Any) -> Transformer:
         return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", threads=1, **options))
 
 
+def decoder(**config: Any) -> Transformer:
+    """A Mistral of two small layers with weights drawn at random."""
+    pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    with tempfile.TemporaryDirectory() as folder:
+        return Transformer.load(tiny_decoder(Path(folder) / "tiny", **config), Runtime(precision="float32"))
+
+
 def remote() -> RemoteModel:
     """A model behind a server of this process."""
     return RemoteModel("some-model", serve_on(EmbeddingServer().handler()) + "/v1", key_variable="NO_KEY")
@@ -91,6 +99,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "static, sif": lambda: static().with_sif(CORPUS),
     "transformer": transformer,
     "transformer, cut and normalized": lambda: transformer(truncate_dim=8, normalize=True, max_tokens=16),
+    "decoder": decoder,
     "remote": remote,
     "joined": lambda: JoinedModel([BM25().fit(CORPUS), WordVectorModel(word_vectors())]),
 }
