@@ -52,7 +52,7 @@ def chinese(data: Path, n: int) -> list[str]:
               (data / "classification/fewclue_tnews/test_public.json").read_text("utf-8").splitlines()]
     reviews = gzip.decompress((data / "classification/waimai_10k.csv.gz").read_bytes()).decode().splitlines()[1:]
     abstracts = gzip.decompress((data / "retrieval/csl_title/dev.tsv.gz").read_bytes()).decode().splitlines()
-    mixed = [abstracts[i] if i % 10 == 0 else titles[i] if i % 2 else reviews[i] for i in range(n)]
+    mixed = [abstracts[i // 10] if i % 10 == 0 else titles[i] if i % 2 else reviews[i] for i in range(n)]
     return [text[:600] for text in mixed]
 
 
