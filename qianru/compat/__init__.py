@@ -5,7 +5,7 @@
     from qianru.compat import Tasks, pipeline                        # for: from modelscope… import …
 
 Thin: each call is one of Qianru's own, and what it returns has their names and shapes. Nothing is downloaded, no code
-of a folder is run, texts that are cut are told of in a warning, and an argument that nothing here would obey is an error.
+of a folder is run, texts that are cut are told of in a warning, and an argument that nothing obeys is an error.
 """
 
 from __future__ import annotations

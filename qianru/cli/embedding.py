@@ -1,0 +1,99 @@
+"""qianru embed: the vectors of any number of texts, in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qianru.cli.layout import one_line
+from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.terminal import note, progress, show, show_json
+
+PROBLEMS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(epilog=examples(
+        "qianru embed reviews.csv -o vectors --model m3e-base",
+        "qianru embed big.jsonl -o vectors -m bge-m3 --kinds dense,sparse --text-columns title,text --id id",
+        "qianru embed questions.txt -o questions -m bge-base-zh-v1.5 --role query",
+    ))(embed)
+
+
+def embed(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Lines of .txt; rows of tables.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the vectors go.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="How to make vectors.")],
+    role: Annotated[str, typer.Option(metavar="document|query", help="What the texts are.")] = "document",
+    kinds: Annotated[
+        str | None, typer.Option(metavar="dense,sparse,multi", help="Which vectors; else all that the model makes.",
+                                 show_default=False)
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="The task, for models that follow one.", show_default=False)
+    ] = None,
+    text_columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Columns of tables that hold the text.", show_default=False)
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="What names a row; else file:line.",
+                                 show_default=False)
+    ] = None,
+    shard_texts: Annotated[int, typer.Option(min=1, help="Texts in one file of vectors.")] = 4096,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the vectors of texts to a folder; stopped, go on where it was.
+
+    The folder holds safetensors files and a manifest.json.
+    The same command again embeds only what is not there yet.
+    """
+    from qianru.models import load
+    from qianru.models.embedding_folder import EmbedPlan, embed_to
+
+    columns = _names(text_columns)
+    plan = EmbedPlan(role, _names(kinds), instruction, shard_texts)      # type: ignore[arg-type]   # embed_to checks
+    problems: list[str] = []
+    texts = texts_of(files, columns, id_column, encoding, problems)
+    try:
+        with progress("Embedding", "texts") as watch:
+            report = embed_to(output, load(model), texts, plan, watch)
+    except KeyboardInterrupt:
+        note(f"Stopped. What is in {output} stays; the same command goes on from there.")
+        raise
+    if len(problems) > PROBLEMS_SHOWN:
+        note(f"warning: and {len(problems) - PROBLEMS_SHOWN:,} more; --json lists all")
+    if as_json:
+        show_json({"folder": str(output), "n_texts": report.n_texts, "n_embedded_before": report.n_before,
+                   "n_truncated": report.n_truncated, "n_shards": report.n_shards, "problems": problems})
+        return
+    before = f", {report.n_before:,} of them before" if report.n_before else ""
+    show(f"{report.n_texts:,} texts embedded{before}; {output} holds {report.n_shards:,} "
+         f"file{'s' * (report.n_shards != 1)} of vectors")
+
+
+def texts_of(
+    files: Sequence[Path], columns: tuple[str, ...] | None, id_column: str | None, encoding: str | None,
+    problems: list[str],
+) -> Iterator[tuple[str, str]]:
+    """(id, text) of every line or row; what cannot be read is told on stderr and noted."""
+    from qianru.text.read import Problem
+    from qianru.text.read.stream import stream_file
+
+    streams = [stream_file(file, text_columns=columns, id_column=id_column, encoding=encoding) for file in files]
+    for stream in streams:
+        for source in stream:
+            if not isinstance(source, Problem):
+                yield source.id or f"{source.path}:{source.line}", source.text
+                continue
+            problems.append(str(source))
+            if len(problems) <= PROBLEMS_SHOWN:
+                note(f"warning: {one_line(problems[-1])}")
+
+
+def _names(given: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in given.split(",")) if given else None

@@ -1,0 +1,125 @@
+"""Embeddings in a file: one safetensors with the arrays, and ids and facts as JSON in its header.
+
+    dense           (n, d) float32
+    sparse.offsets  (n + 1,), sparse.terms (nnz,), sparse.weights (nnz,)
+    multi.data      (total, d), multi.offsets (n + 1,)
+    n_tokens        (n,)
+    header "qianru" {"format": 1, "model": …, "ids": […], "n_truncated": …, "width": …, and what the writer adds}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qianru.errors import BadFile, ShapeMismatch, SpecMismatch, StorageFailed
+from qianru.types import Embeddings, Ragged, SparseRows
+
+FORMAT = 1
+KEY = "qianru"      # the only key of the header, whose keys have no order
+
+
+class Named(NamedTuple):
+    """Embeddings with the names of their texts.
+
+    facts: what else the writer noted
+    """
+
+    ids: list[str]
+    embeddings: Embeddings
+    facts: dict[str, Any]
+
+
+def save_embeddings(
+    path: Path, embeddings: Embeddings, ids: Sequence[str] | None = None, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the file whole or not at all; the same embeddings give the same bytes.
+
+    ids: of the texts, e.g. "poems.txt:3"; their numbers from 0 if none
+    Raises StorageFailed if the disk is full or read-only.
+    """
+    from safetensors.numpy import save_file
+
+    names = [str(i) for i in range(len(embeddings))] if ids is None else list(ids)
+    if len(names) != len(embeddings):
+        raise ShapeMismatch(f"{len(names)} ids do not fit {len(embeddings)} texts.")
+    header = {**(facts or {}), "format": FORMAT, "model": embeddings.model, "ids": names,
+              "n_truncated": embeddings.n_truncated}
+    arrays: dict[str, Any] = {"n_tokens": embeddings.n_tokens}
+    if embeddings.dense is not None:
+        arrays["dense"] = embeddings.dense
+    if embeddings.sparse is not None:
+        rows = embeddings.sparse
+        arrays |= {"sparse.offsets": rows.offsets, "sparse.terms": rows.terms, "sparse.weights": rows.weights}
+        header["width"] = rows.width
+    if embeddings.multi is not None:
+        arrays |= {"multi.data": embeddings.multi.data, "multi.offsets": embeddings.multi.offsets}
+    new = path.with_name(f".{path.name}.new")
+    told = json.dumps(header, ensure_ascii=True, sort_keys=True)
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, new, metadata={KEY: told})
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise StorageFailed(f"The vectors could not be written to {path}: {error.strerror or error}. What stood there "
+                            "before is intact; free some space or choose another folder.") from error
+
+
+def load_embeddings(path: Path) -> Named:
+    """What save_embeddings wrote; BadFile for what is no such file, SpecMismatch for a newer format."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = _header(path, file.metadata())
+            arrays = {name: file.get_tensor(name) for name in file.keys()}   # noqa: SIM118   # it is no mapping
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, BadFile):
+            raise
+        raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
+    try:
+        sparse = multi = None
+        if "sparse.offsets" in arrays:
+            offsets, terms, weights = (arrays[f"sparse.{part}"] for part in ("offsets", "terms", "weights"))
+            sparse = SparseRows(offsets, terms, weights, header.pop("width"))
+        if "multi.offsets" in arrays:
+            multi = Ragged(arrays["multi.data"], arrays["multi.offsets"])
+        ids, model, n_truncated = header.pop("ids"), header.pop("model"), header.pop("n_truncated")
+        made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi)
+        if len(ids) != len(made):
+            raise ShapeMismatch(f"{len(ids)} ids do not fit {len(made)} texts.")
+    except (KeyError, ShapeMismatch) as error:
+        raise BadFile(f"{path} is damaged: {error}. Make it again.") from error
+    return Named(ids, made, header)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The header alone: ids, model and what else the writer noted."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _header(path, file.metadata())
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, BadFile):
+            raise
+        raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
+
+
+def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    try:
+        header = json.loads((metadata or {})[KEY])
+    except (KeyError, ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or not isinstance(header.get("ids"), list):
+        raise BadFile(f"{path} holds no embeddings that Qianru wrote. Name another file.")
+    if header.pop("format", None) != FORMAT:
+        raise SpecMismatch(f"{path} has a newer format than {FORMAT}. Upgrade Qianru.")
+    return header

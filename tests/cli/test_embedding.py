@@ -1,0 +1,69 @@
+"""qianru embed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from qianru.models.embedding_folder import read_manifest, read_shards
+
+from .conftest import Qianru
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model of word counts in the current directory."""
+    from qianru.models.lexical import Counts
+
+    monkeypatch.chdir(tmp_path)
+    Counts().fit(["床前明月光，疑是地上霜", "我爱吃蔬菜"]).save(tmp_path / "counts")
+    return "counts"
+
+
+def ids(folder: str) -> list[str]:
+    return [name for shard in read_shards(Path(folder)) for name in shard.ids]
+
+
+def test_lines_and_rows_of_several_files_are_embedded_under_their_places(qianru: Qianru, model: str) -> None:
+    Path("a.txt").write_text("床前明月光\n\n  疑是地上霜  \r\n", encoding="utf-8")
+    Path("b.csv").write_text("id,text\nx7,我爱吃蔬菜\nx8,\n", encoding="utf-8")
+    Path("c.jsonl").write_text('{"text": "明月"}\n{"text": "蔬菜"}\n', encoding="utf-8")
+    code, out, err = qianru("embed", "a.txt", "b.csv", "c.jsonl", "-o", "v", "-m", model)
+    assert (code, err) == (0, "")
+    assert out == "6 texts embedded; v holds 1 file of vectors\n"
+    assert ids("v") == ["a.txt:1", "a.txt:3", "b.csv:2", "b.csv:3", "c.jsonl:1", "c.jsonl:2"]
+
+
+def test_columns_are_named_and_the_same_command_does_nothing_twice(qianru: Qianru, model: str) -> None:
+    rows = [{"nr": f"n{i}", "title": "明月", "body": "蔬菜"} for i in range(5)]
+    with gzip.open("big.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(json.dumps(row) for row in rows) + "\nnot json\n")
+    line = ("embed", "big.jsonl.gz", "-o", "v", "-m", model, "--text-columns", "title, body", "--id", "nr",
+            "--shard-texts", "2", "--role", "query", "--json")
+    first = qianru(*line)
+    assert first.json() | {"problems": []} == {
+        "folder": "v", "n_texts": 5, "n_embedded_before": 0, "n_truncated": 0, "n_shards": 3, "problems": []}
+    assert "big.jsonl.gz:6: It is no JSON" in first.err
+    assert ids("v") == [f"n{i}" for i in range(5)]
+    assert read_manifest(Path("v"))["role"] == "query"
+    assert qianru(*line).json()["n_embedded_before"] == 5
+
+
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(qianru: Qianru, model: str) -> None:
+    Path("a.txt").write_text("明月\n", encoding="utf-8")
+    Path("a.pdf").write_bytes(b"%PDF")
+    for arguments, message in (
+        (("a.pdf",), "a.pdf has no lines or rows to take one by one."),
+        (("b.txt",), "There is no file b.txt."),
+        (("a.txt", "--kinds", "dense"), "counts makes sparse vectors, not dense."),
+        (("a.txt", "--role", "documents"), "There is no role 'documents'. Did you mean 'document'?"),
+        (("a.txt", "--id", "nr"), "a.txt has no columns; its lines are the texts."),
+    ):
+        code, out, err = qianru("embed", *arguments, "-o", "v", "-m", model)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: {message}"), err
+        assert err.count("\n") == 1
+    assert qianru("embed", "a.txt", "-o", "v").code == 2
