@@ -238,7 +238,7 @@ class BM25:
 
     def contributions(self, query: str, text: str) -> list[tuple[str, float]]:
         """The words that query and document share, each with what it adds to the score, largest first."""
-        return contributions(self, query, text)
+        return contributions(self, query, text, self._query_analyzer)
 
     def save(self, folder: Path) -> None:
         """Writes the model to a folder; its statistics too if they are in memory, else they are their keeper's."""

@@ -133,15 +133,21 @@ class Lexical(Protocol):
         ...
 
 
-def contributions(model: Lexical, query: str, text: str) -> list[tuple[str, float]]:
-    """The terms that query and text share, each with what it adds to the score, largest first; they sum up to it."""
+def contributions(
+    model: Lexical, query: str, text: str, query_analyzer: Analyzer | None = None
+) -> list[tuple[str, float]]:
+    """The terms that query and text share, each with what it adds to the score, largest first; they sum up to it.
+
+    query_analyzer: how the model may cut queries, where that is not always as it cuts documents
+    """
     of_query = model.encode([query], role="query").sparse
     of_text = model.encode([text], role="document").sparse
     assert of_query is not None
     assert of_text is not None
     (columns, left), (others, right) = of_query.row(0), of_text.row(0)
     shared, i, j = np.intersect1d(columns, others, assume_unique=True, return_indices=True)
-    terms = list(dict.fromkeys(model.analyzer.tokens(query)))
+    analyzers = [model.analyzer] if query_analyzer is None else [model.analyzer, query_analyzer]
+    terms = list(dict.fromkeys(token for analyzer in analyzers for token in analyzer.tokens(query)))
     names = dict(zip(model.columns(terms).tolist(), terms, strict=True))
     products = left[i].astype(np.float64) * right[j]
     found = [(names[column], float(product)) for column, product in zip(shared.tolist(), products, strict=True)]

@@ -209,3 +209,20 @@ def test_impossible_statistics_are_refused(tmp_path: Path, frequencies: list[int
     write_folder(tmp_path / "m", Stored(stored.family, stored.settings, arrays, stored.words))
     with pytest.raises(BadFile, match="documents"):
         BM25.load(tmp_path / "m")
+
+
+def test_phrases_across_left_out_words_are_explained_too() -> None:
+    """Without 的 the query holds the phrase 苹果 香蕉, which its own words one by one do not."""
+    model = BM25(Analyzer(ngrams=(1, 2)), query_stop_lists=("zh",)).fit(["苹果香蕉", "苹果和香蕉", "葡萄"])
+    parts = model.contributions("苹果的香蕉", "苹果香蕉")
+    assert {word for word, _ in parts} == {"苹果", "香蕉", "苹果 香蕉"}
+    assert_allclose(sum(weight for _, weight in parts), scores(model, ["苹果的香蕉"], ["苹果香蕉"])[0, 0], rtol=1e-12)
+
+
+def test_words_left_out_of_queries_count_in_documents(tmp_path: Path) -> None:
+    model = BM25(query_stop_lists=("zh",)).fit(["明月的光", "明月"])
+    model.save(tmp_path / "m")
+    for same in (model, BM25.load(tmp_path / "m")):
+        assert_array_equal(scores(same, ["明月的"], ["明月的光"]), scores(same, ["明月"], ["明月的光"]))
+        assert scores(same, ["的"], ["明月的光"])[0, 0] > 0      # a query of nothing else means it
+    assert model.mean_length == 2                                # 明月 的 光, 明月
