@@ -128,10 +128,10 @@ def lsa(
 def word2vec(
     files: Files, output: Output,
     dim: Annotated[int, typer.Option(min=1, help="Numbers in a vector.")] = 128,
-    window: Annotated[int, typer.Option(min=1, help="Words to each side that are context.")] = 5,
+    window: Annotated[int, typer.Option(min=1, help="Words to each side that are context.")] = 10,
     min_count: Annotated[int, typer.Option(min=1, help="Rarer words get no vector.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts.")] = 20,
-    skip_gram: Annotated[bool, typer.Option("--skip-gram", help="Learn by skip-gram, not by CBOW.")] = False,
+    cbow: Annotated[bool, typer.Option("--cbow", help="Learn by CBOW: faster than skip-gram, and coarser.")] = False,
     pooling: Annotated[
         str, typer.Option(metavar="sif|mean", help="Vectors of texts: frequent words held back (sif), or all alike.")
     ] = "sif",
@@ -147,7 +147,7 @@ def word2vec(
     analyzer = made_analyzer("1", own_words(user_words, stop_words), fold_script=fold_script)
     model = Word2Vec(
         dim, analyzer, Pooling(pooling), window=window, min_count=min_count,  # type: ignore[arg-type]   # checked there
-        epochs=epochs, sg=skip_gram, seed=seed, workers=workers,
+        epochs=epochs, sg=not cbow, seed=seed, workers=workers,
     )
     fit_and_save(model, files, output, text_columns, encoding, as_json)
     if not as_json:
