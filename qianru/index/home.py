@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, ModelMismatch, StorageFailed
@@ -39,7 +40,7 @@ def make_home(path: Path, model: Model) -> None:
     save = getattr(model, "save", None)
     if save is None:
         raise BadInput(f"{model.spec.name} cannot be saved, so a collection cannot keep it.")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f".{path.name}.new-{token_hex(4)}")
     try:
         draft.mkdir(parents=True)
         save(draft / MODEL)
@@ -50,6 +51,8 @@ def make_home(path: Path, model: Model) -> None:
     except StorageFailed:
         raise
     except OSError as error:
+        if (path / DATABASE).exists():      # somebody else was faster
+            raise CollectionError(f"{path} already holds a collection. Open it, or choose another folder.") from error
         raise StorageFailed(f"The collection {path} cannot be made: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

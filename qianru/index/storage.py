@@ -112,7 +112,11 @@ class Storage:
             raise CollectionError(
                 f"{file} has format {version}; this version of Qianru reads up to {FORMAT}. Upgrade Qianru."
             )
-        return cls(connection, file)
+        storage = cls(connection, file)
+        if lost := [key for key in ("sequence", "fingerprint") if storage.meta(key) is None]:
+            storage.close()
+            raise CollectionDamaged(f"{file} lacks its {lost[0]}: it was not made whole, or was changed. {MEND}")
+        return storage
 
     def close(self) -> None:
         self.connection.close()
@@ -252,14 +256,14 @@ class Storage:
     def documents(self, ns: Sequence[int]) -> dict[int, Document]:
         """Row -> document, for those of the rows that exist."""
         rows = self._query_in("SELECT n, id, text, fields FROM documents WHERE n IN", ns)
-        return {n: Document(id, text, json.loads(fields)) for n, id, text, fields in rows}
+        return {n: Document(id, text, self._fields(n, fields)) for n, id, text, fields in rows}
 
     def each_document(self, after: int = 0) -> Iterator[tuple[int, Document]]:
         """Every (row, document) in order of first adding, read in pieces."""
         while rows := self.query(
             f"SELECT n, id, text, fields FROM documents WHERE n > ? ORDER BY n LIMIT {ROWS_AT_ONCE}", (after,)
         ):
-            yield from ((n, Document(id, text, json.loads(fields))) for n, id, text, fields in rows)
+            yield from ((n, Document(id, text, self._fields(n, fields))) for n, id, text, fields in rows)
             after = rows[-1][0]
 
     # vectors
@@ -268,6 +272,8 @@ class Storage:
         """The stored vectors of the rows, in that order; every row must exist."""
         sql = "SELECT n, n_tokens, dense, terms, weights, checksum FROM vectors WHERE n IN"
         rows = {row[0]: row for row in self._query_in(sql, ns)}
+        if lost := next((n for n in ns if n not in rows), None):
+            raise CollectionDamaged(f"{self.file}: the vectors of document {lost} are missing. {MEND}")
         return self._embeddings([rows[n] for n in ns])
 
     def each_stored(self, since: int) -> Iterator[StoredRows]:
@@ -280,11 +286,20 @@ class Storage:
         ):
             after = rows[-1][0]
             ns = np.array([row[0] for row in rows], np.int64)
-            yield StoredRows(ns, self._embeddings(rows), [json.loads(row[6]) for row in rows])
+            yield StoredRows(ns, self._embeddings(rows), [self._fields(row[0], row[6]) for row in rows])
 
     def deleted_since(self, sequence: int) -> IntArray:
         """Rows that have been deleted after the given transaction."""
         return np.array([n for (n,) in self.query("SELECT n FROM deleted WHERE sequence > ?", (sequence,))], np.int64)
+
+    def _fields(self, n: int, stored: str) -> dict[str, Value]:
+        try:
+            fields: dict[str, Value] = json.loads(stored)
+        except ValueError as error:
+            raise CollectionDamaged(
+                f"{self.file}: the fields of document {n} are not what was written. {MEND}"
+            ) from error
+        return fields
 
     def _embeddings(self, rows: Sequence[Any]) -> Embeddings:
         for n, _, dense, terms, weights, stored, *_ in rows:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +136,48 @@ def test_a_close_that_fails_gives_everything_back(poems: Collection, monkeypatch
         len(poems._follower._index)
     with Collection.open(poems.path) as again:
         assert len(again.search("黄河")) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE documents SET fields = '{' WHERE id = '将进酒'", "the fields of document 4 are not what was written"),
+        ("DELETE FROM vectors WHERE n = 4", "the vectors of document 4 are missing"),
+        ("DELETE FROM meta WHERE key = 'sequence'", "lacks its sequence"),
+        ("DELETE FROM meta WHERE key = 'fingerprint'", "lacks its fingerprint"),
+    ],
+)
+def test_a_hole_in_the_database_is_named(poems: Collection, change: str, said: str) -> None:
+    poems.close()
+    with sqlite3.connect(poems.path / "collection.sqlite") as database:
+        database.execute(change)
+    database.close()
+
+    def use() -> None:
+        with Collection.open(poems.path) as again:
+            again.get("将进酒")
+            again.delete("将进酒")
+
+    with pytest.raises(CollectionDamaged, match=said):
+        use()
+
+
+def test_of_several_that_make_it_at_once_one_does(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def make() -> None:
+        try:
+            Collection.create(tmp_path / "同").close()
+        except CollectionError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) <= 2
+    assert all("already holds a collection" in one or "open for writing" in one for one in said)
+    assert [path.name for path in tmp_path.iterdir()] == ["同"]
+    with Collection.open(tmp_path / "同") as made:
+        assert made.count() == 0
