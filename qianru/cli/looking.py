@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qianru.cli.layout import columns, one_line
-from qianru.cli.options import CARE, AsJson, CollectionPath, Where, collection_path, examples, open_to_read
+from qianru.cli.options import (
+    CARE,
+    AsJson,
+    CollectionPath,
+    Where,
+    collection_path,
+    examples,
+    note_unknown_fields,
+    open_to_read,
+)
 from qianru.cli.terminal import show, show_json
 
 if TYPE_CHECKING:
@@ -98,12 +107,15 @@ def listing(
     With --json one a line.
     """
     with open_to_read(collection) as library:
-        for document in library.documents(where, limit, offset):
+        documents = library.documents(where, limit, offset)
+        for document in documents:
             if as_json:
                 show_json(_document_json(document))
             else:
                 text = one_line(document.text)
                 show(f"{one_line(document.id)}\t{text[:LISTED]}{'…' if len(text) > LISTED else ''}")
+        if not documents:
+            note_unknown_fields(library, where)
 
 
 def get(
@@ -126,6 +138,8 @@ def count(where: Where = None, collection: CollectionPath = None, as_json: AsJso
     """Count documents."""
     with open_to_read(collection) as library:
         n = library.count(where)
+        if not n:
+            note_unknown_fields(library, where)
     if as_json:
         show_json({"count": n})
     else:

@@ -52,6 +52,19 @@ def open_to_read(given: Path | None) -> Collection:
     return Collection.open(path, read_only=True)
 
 
+def note_unknown_fields(library: Collection, where: str | None) -> None:
+    """Tells of fields in a filter that no document has, where nothing has passed it."""
+    from qianru.cli.terminal import note
+    from qianru.errors import UnknownName
+    from qianru.index.filter import Filter, field_names
+
+    if where is None:
+        return
+    known = library.fields()
+    for name in sorted(field_names(Filter.parse(where)) - set(known)):
+        note(f"warning: {UnknownName('field', name, known)}")
+
+
 def examples(*lines: str) -> str:
     """The examples at the end of a help page."""
     return "\n".join(["[bold]Examples[/bold]", *(f"  [dim]$[/dim] {line}" for line in lines)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qianru.cli.layout import Span, columns, excerpt, one_line, wrap
-from qianru.cli.options import AsJson, CollectionPath, Where, examples, open_to_read
+from qianru.cli.options import AsJson, CollectionPath, Where, examples, note_unknown_fields, open_to_read
 from qianru.cli.terminal import note, show_json, stdout
 from qianru.errors import BadInput
 
@@ -67,9 +68,12 @@ def search(
             hits = library.search(text, k, where=where, fusion=fusion, weights=shares)  # type: ignore[arg-type]   # checked there
             reasons = [library.explain(text, hit.id) for hit in hits] if explain else [None] * len(hits)
             if as_json:
-                show_json({"query": text, "hits": [_hit_json(*pair) for pair in zip(hits, reasons, strict=True)]})
+                root = library.path.parent
+                show_json({"query": text, "hits": [_hit_json(*pair, root) for pair in zip(hits, reasons, strict=True)]})
             else:
                 show_hits(library, text, zip(hits, reasons, strict=True), EXCERPT if not full else sys.maxsize)
+            if not hits:
+                note_unknown_fields(library, where)
 
 
 def kind_weights(given: str) -> dict[Kind, float]:
@@ -110,7 +114,7 @@ def show_hits(
         found = True
         text = one_line(body(hit))
         text, spans = excerpt(text, library.matches(query, text), length)
-        console.print(_wrapped(_headline(rank, hit), console.width, ""))
+        console.print(_wrapped(_headline(rank, hit, library.path.parent), console.width, ""))
         console.print(_wrapped(_marked(text, spans), console.width))
         if reason is not None:
             console.print(_wrapped(_reason(hit, reason), console.width))
@@ -119,12 +123,12 @@ def show_hits(
         note(f"Nothing found for: {one_line(query)}")
 
 
-def _headline(rank: int, hit: Hit) -> Text:
+def _headline(rank: int, hit: Hit, root: Path) -> Text:
     from rich.text import Text
 
     line = Text(f"{rank:<2} ", style="bold")
     line.append(f"{hit.score:.3f}  ", style="green")
-    line.append(one_line(source(hit)), style=SOURCE)
+    line.append(one_line(source(hit, root)), style=SOURCE)
     if label := hit.fields.get("heading") or _row_label(hit):
         line.append(f"  {one_line(str(label))}", style="bold")
     return line
@@ -144,13 +148,17 @@ def body(hit: Hit) -> str:
     return "\n".join(lines[first:])
 
 
-def source(hit: Hit) -> str:
-    """Where the passage stands: path:line as editors know it, short where it lies below here; else its id."""
+def source(hit: Hit, root: Path) -> str:
+    """Where the passage stands: path:line as editors know it, short where it lies below here; else its id.
+
+    root: the folder that the paths of passages are seen from
+    """
     path, line = hit.fields.get("path"), hit.fields.get("line")
     if not isinstance(path, str):
         return hit.id
-    here = Path.cwd()
-    short = str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    here, whole = Path.cwd(), root / path
+    below = whole.is_relative_to(here)
+    short = str(whole.relative_to(here)) if below else str(whole) if os.path.exists(whole) else path  # noqa: PTH110   never raises, whatever the name
     return short if line is None else f"{short}:{line}"
 
 
@@ -181,8 +189,8 @@ def _reason(hit: Hit, reason: Explanation) -> Text:
     return Text("= " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
 
 
-def _hit_json(hit: Hit, reason: Explanation | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": hit.id, "score": hit.score, "source": source(hit), "text": hit.text,
+def _hit_json(hit: Hit, reason: Explanation | None, root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": hit.id, "score": hit.score, "source": source(hit, root), "text": hit.text,
                              "fields": dict(hit.fields), "scores": dict(hit.scores), "ranks": dict(hit.ranks)}
     if reason is not None:
         found["explanation"] = {"scores": dict(reason.scores), "terms": [list(term) for term in reason.terms]}

@@ -240,6 +240,12 @@ class Collection:
         return sum(1 for _ in self._passing(where))
 
     @_guarded
+    def fields(self) -> list[str]:
+        """The names of the fields that documents have, sorted."""
+        return [name for (name,) in self._storage.query(
+            "SELECT DISTINCT key FROM documents, json_each(documents.fields) ORDER BY key")]
+
+    @_guarded
     def documents(self, where: Filter | str | None = None, limit: int = 20, offset: int = 0) -> list[Document]:
         """Documents in the order of first adding."""
         if limit < 0 or offset < 0:

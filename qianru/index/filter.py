@@ -209,6 +209,20 @@ def field(name: str) -> Field:
     return Field(name)
 
 
+def field_names(condition: Filter) -> set[str]:
+    """The fields that the condition looks at.
+
+    >>> sorted(field_names(Filter.parse('path ^= "民法典/" and not line > 100')))
+    ['line', 'path']
+    """
+    if isinstance(condition, And | Or):
+        return set().union(*map(field_names, condition.parts))
+    if isinstance(condition, Not):
+        return field_names(condition.part)
+    assert isinstance(condition, OneOf | Compare | Prefix)
+    return {condition.name}
+
+
 def elements(fields: Mapping[str, Value], name: str) -> Iterable[Scalar]:
     """What a condition on the field looks at: the value, a list's elements, or nothing."""
     value = fields.get(name, ())

@@ -55,3 +55,31 @@ def test_ctrl_c_while_the_search_is_prepared_ends_at_once_and_loses_nothing(
     with caplog.at_level(logging.WARNING), Collection.open(notes.parent / ".qianru") as library:
         assert library.search("退款", 1)[0].fields["path"] == "notes/退款.md"
     assert not caplog.records
+
+
+def test_a_passage_is_shown_by_a_path_that_leads_to_its_file_from_here(
+    indexed: Path, qianru: Qianru, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = indexed.parent / ".qianru"
+
+    def shown() -> str:
+        return str(qianru("search", "退款", "-k", "1", "--json", "-c", library).json()["hits"][0]["source"])
+
+    assert shown() == "notes/退款.md:1"
+    monkeypatch.chdir(indexed)
+    assert shown() == "退款.md:1"
+    (indexed / "elsewhere").mkdir()
+    monkeypatch.chdir(indexed / "elsewhere")
+    assert shown() == f"{indexed / '退款.md'}:1"
+    (indexed / "退款.md").unlink()
+    assert shown() == "notes/退款.md:1"          # as it was stored: nothing is there any more
+
+
+@pytest.mark.parametrize("command", [["search", "退款"], ["count"], ["list"]])
+def test_a_misspelt_field_in_a_filter_that_passes_nothing_is_told(
+    indexed: Path, qianru: Qianru, command: list[str]
+) -> None:
+    result = qianru(*command, "--where", 'paht ^= "notes/"')
+    assert result.code == 0
+    assert "warning: There is no field 'paht'. Did you mean 'path'?" in result.err
+    assert "warning" not in qianru(*command, "--where", 'path ^= "other/"').err
