@@ -1,4 +1,4 @@
-"""qianru embed: the vectors of any number of texts, in files."""
+"""qianru embed and inspect: the vectors of any number of texts, in files; what a model's folder holds."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Annotated
 
 import typer
 
+from qianru.cli.fetching import GET
 from qianru.cli.layout import one_line
+from qianru.cli.looking import show_facts
 from qianru.cli.options import AsJson, Encoding, examples
 from qianru.cli.terminal import note, progress, show, show_json
 
 PROBLEMS_SHOWN = 20
+FAILED = 1
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the commands."""
     app.command(epilog=examples(
         "qianru embed reviews.csv -o vectors --model m3e-base",
         "qianru embed big.jsonl -o vectors -m bge-m3 --kinds dense,sparse --text-columns title,text --id id",
         "qianru embed questions.txt -o questions -m bge-base-zh-v1.5 --role query",
     ))(embed)
+    app.command(rich_help_panel=GET, epilog=examples(
+        "qianru inspect models/m3e-base", "qianru inspect bge-m3 --no-check --json",
+    ))(inspect)
 
 
 def embed(
@@ -74,6 +80,33 @@ def embed(
     before = f", {report.n_before:,} of them before" if report.n_before else ""
     show(f"{report.n_texts:,} texts embedded{before}; {output} holds {report.n_shards:,} "
          f"file{'s' * (report.n_shards != 1)} of vectors")
+
+
+def inspect(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a model, or the name of a downloaded one.")],
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Load it and embed a few texts, alone and together.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is in a model's folder, what is applied, and whether it works.
+
+    Exit code 1 and a line on stderr if it does not.
+    """
+    from qianru.models.inspection import inspect_model
+
+    found = inspect_model(folder, check=check)
+    if as_json:
+        show_json({**found.facts, "check": found.check, "problem": found.problem})
+    else:
+        show_facts(found.facts)
+        if found.check is not None:
+            show("", "Self-check: passed")
+            show_facts({name: f"{value:.2g}" if isinstance(value, float) else value
+                        for name, value in found.check.items()})
+    if found.problem is not None:
+        note(f"error: {found.problem}")
+        raise typer.Exit(FAILED)
 
 
 def texts_of(

@@ -67,3 +67,25 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(qianru: Qianru, model: 
         assert err.startswith(f"error: {message}"), err
         assert err.count("\n") == 1
     assert qianru("embed", "a.txt", "-o", "v").code == 2
+
+
+def test_inspect_tells_what_a_model_is_and_that_it_works(qianru: Qianru, model: str) -> None:
+    code, out, err = qianru("inspect", model)
+    assert (code, err) == (0, "")
+    assert "Qianru's counts" in out
+    assert "Self-check: passed" in out
+    found = qianru("inspect", model, "--json").json()
+    assert (found["kinds"], found["problem"], found["check"]["texts"]) == (["sparse"], None, 4)
+
+
+def test_inspect_of_a_broken_folder_tells_what_it_can_and_fails(qianru: Qianru, model: str) -> None:
+    folder = Path("broken")
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    code, out, err = qianru("inspect", folder)
+    assert code == 1
+    assert "Hugging Face" in out
+    assert err.startswith("error: broken/config.json describes a model of the type 'gpt2'; supported are bert")
+    found = qianru("inspect", folder, "--json")
+    assert (found.code, found.json()["check"]) == (1, None)
+    assert found.json()["problem"].startswith("broken/config.json")
