@@ -37,14 +37,17 @@ class UnknownName(QianruError, LookupError):
 
     >>> str(UnknownName("metric", "cosin", ["cosine", "dot"]))
     "There is no metric 'cosin'. Did you mean 'cosine'? Known: cosine, dot."
+    >>> str(UnknownName("column", "dsc", ["name", "desc"], "in hotels.csv"))
+    "There is no column 'dsc' in hotels.csv. Did you mean 'desc'? Known: name, desc."
     """
 
-    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, what: str, name: str, known: Iterable[str], where: str = "") -> None:
         names = [str(k) for k in known]
         close = get_close_matches(name, names, n=1, cutoff=0.5)
         meant = f" Did you mean '{close[0]}'?" if close else ""
         shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-        super().__init__(f"There is no {what} '{name}'.{meant}" + (f" Known: {shown}." if names else ""))
+        missing = f"There is no {what} '{name}'" + (f" {where}." if where else ".")
+        super().__init__(f"{missing}{meant}" + (f" Known: {shown}." if names else ""))
 
 
 class MissingExtra(QianruError, ImportError):

@@ -43,7 +43,7 @@ def items_of(
     key = name or next(usual, header[0])
     for column in (*text, key):
         if column not in header:
-            raise UnknownName(f"column in {path}", column, header)
+            raise UnknownName("column", column, header, f"in {path}")
     return [_cell(row, [key]) for row in rows], [_cell(row, text) for row in rows]
 
 

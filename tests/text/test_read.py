@@ -272,7 +272,7 @@ def test_a_folder_goes_on_after_a_table_without_the_columns(tmp_path: Path) -> N
     written(tmp_path, "b.csv", "desc,y\n甲,乙\n")
     problem, source = read_folder(tmp_path, text_columns=["desc"])
     assert isinstance(problem, Problem)
-    assert "There is no column in a.csv 'desc'" in problem.reason
+    assert "There is no column 'desc' in a.csv" in problem.reason
     assert isinstance(source, Source)
     assert source.path == "b.csv"
 

@@ -35,7 +35,7 @@ def row_sources(
     known = list(dict.fromkeys(name for row in seen for name in row.values))
     for name in [*(text_columns or ()), *([id_column] if id_column else [])]:
         if name not in known:
-            raise UnknownName(f"column in {path}", name, known)
+            raise UnknownName("column", name, known, f"in {path}")
     columns = tuple(text_columns) if text_columns else (obvious_column(seen, known, path),)
     numeric = frozenset(name for name in known if _holds_numbers(name, seen))
     for row in chain(sample, rows):
