@@ -77,6 +77,8 @@ def embed(
         show_json({"folder": str(output), "n_texts": report.n_texts, "n_embedded_before": report.n_before,
                    "n_truncated": report.n_truncated, "n_shards": report.n_shards, "problems": problems})
         return
+    if report.n_truncated and report.n_shards > 1:       # else it is told already
+        note(f"warning: {report.n_truncated:,} of all {report.n_texts:,} texts were too long for {model} and were cut.")
     before = f", {report.n_before:,} of them before" if report.n_before else ""
     show(f"{report.n_texts:,} texts embedded{before}; {output} holds {report.n_shards:,} "
          f"file{'s' * (report.n_shards != 1)} of vectors")
