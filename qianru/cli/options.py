@@ -46,7 +46,7 @@ def open_to_read(given: Path | None) -> Collection:
     try:
         return Collection.open(path)
     except CollectionBusy:
-        note(f"{path} is being written; reading what is stored so far.")
+        note(f"{path} is in use by another program; reading what is stored so far.")
     except StorageFailed:
         note(f"{path} cannot be written; reading it as it is.")
     return Collection.open(path, read_only=True)

@@ -83,3 +83,11 @@ def test_a_misspelt_field_in_a_filter_that_passes_nothing_is_told(
     assert result.code == 0
     assert "warning: There is no field 'paht'. Did you mean 'path'?" in result.err
     assert "warning" not in qianru(*command, "--where", 'path ^= "other/"').err
+
+
+def test_a_second_search_beside_the_first_is_not_told_of_writing(indexed: Path, qianru: Qianru) -> None:
+    with Collection.open(indexed.parent / ".qianru"):
+        result = qianru("search", "退款", "-k", "1")
+    assert result.code == 0
+    assert "退款" in result.out
+    assert result.err == ".qianru is in use by another program; reading what is stored so far.\n"
