@@ -61,16 +61,22 @@ def static(**options: Any) -> StaticModel:
     return StaticModel(table, tokenizer.to_str().encode(), **options)
 
 
+def one_thread() -> None:
+    """Skips without torch. One thread for the whole run: two that wait for each other on a busy machine take 10 times."""
+    torch = pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    torch.set_num_threads(1)
+
+
 def transformer(**options: Any) -> Transformer:
     """A BERT of two small layers with weights drawn at random."""
-    pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    one_thread()
     with tempfile.TemporaryDirectory() as folder:
-        return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", threads=1, **options))
+        return Transformer.load(tiny(Path(folder) / "tiny"), Runtime(precision="float32", **options))
 
 
 def decoder(**config: Any) -> Transformer:
     """A Mistral of two small layers with weights drawn at random."""
-    pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    one_thread()
     with tempfile.TemporaryDirectory() as folder:
         return Transformer.load(tiny_decoder(Path(folder) / "tiny", **config), Runtime(precision="float32"))
 
