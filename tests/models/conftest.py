@@ -62,7 +62,7 @@ def static(**options: Any) -> StaticModel:
 
 
 def one_thread() -> None:
-    """Skips without torch. One thread for the whole run: two that wait for each other on a busy machine take 10 times."""
+    """Skips without torch. One thread for the whole run: two that wait for each other take ten times as long."""
     torch = pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
     torch.set_num_threads(1)
 
