@@ -94,6 +94,8 @@ class Analyzer:
         ['蔬菜', '水果', '味道', '蔬菜 水果', '水果 味道']
         """
         plan = self._made()
+        if self.characters and plan.stop:      # which characters stand in a word that stays takes their places
+            return [word for word, _, _ in self.spans(text)]
         text = plan.cleaned(text)
         if self.unit == "char":
             return _ngrams(_WHITESPACE.sub(" ", plan.lowered(text)), self.ngrams, joint="")
@@ -131,8 +133,10 @@ class Analyzer:
         else:
             found = self._segmented(plan, cleaned)
             if self.characters:
+                found = [span for span in found if span[0] not in plan.stop]
+                covered = {at for _, start, end in found for at in range(start, end)}
                 found = [span for span in found if len(span[0]) > 1 or not _HAN.match(span[0])]
-                found += [(each[0], *each.span()) for each in _HAN.finditer(cleaned)]
+                found += [(each[0], *each.span()) for each in _HAN.finditer(cleaned) if each.start() in covered]
                 found.sort(key=lambda span: (span[1], -span[2]))
         if plan.drop is not None:
             origin = plan.origin(text)

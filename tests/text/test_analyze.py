@@ -189,6 +189,11 @@ def test_characters_are_tokens_beside_the_words_they_stand_in() -> None:
     assert analyzer.spans("处处花") == [("处处", 0, 2), ("处", 0, 1), ("处", 1, 2), ("花", 2, 3)]
 
 
+def test_characters_of_stop_words_go_with_them() -> None:
+    analyzer = Analyzer(mode="search", characters=True, stop_lists=("zh",))
+    assert analyzer.tokens("为什么搜不到中文") == ["搜", "不到", "中文", "文"]
+
+
 def test_characters_and_spans_agree(data: Path) -> None:
     analyzer = Analyzer(mode="search", characters=True, fold_script=True)
     for line in (data / "articles/西游记.txt").read_text(encoding="utf-8").splitlines()[:200]:
