@@ -178,7 +178,8 @@ class Layer(nn.Module):
         biased = {"qkv": config.qkv_bias, "out": config.out_bias}
         for name, sources in self.TENSORS:
             rows = list(zip(sources, self.rows[name], strict=True))
-            weight = torch.cat([weights.take(f"{prefix}{source}.weight", n, n_in[name]) for source, n in rows])
+            parts = [weights.take(f"{prefix}{source}.weight", n, n_in[name]) for source, n in rows]
+            weight = parts[0] if len(parts) == 1 else torch.cat(parts)   # a single one stays mapped, not copied
             bias = None
             if biased.get(name, False):
                 bias = torch.cat([weights.take(f"{prefix}{source}.bias", n) for source, n in rows])
