@@ -92,8 +92,8 @@ def test_token_ids_are_those_that_the_folder_says(
 @pytest.mark.parametrize(("precision", "least"), [("bfloat16", 0.999), ("int8", 0.995)])
 def test_lower_precision_stays_close(case: tuple[str, Path, Transformer], precision: Any, least: float) -> None:
     name, folder, model = case
-    if name in ("gte-qwen2", "qwen3-full"):
-        pytest.skip("the same shape is there in small")
+    if name not in ("qwen2", "qwen3", "mistral-window"):
+        pytest.skip("a model of the same family is tested")
     lower = Transformer.load(folder, Runtime(precision=precision)).encode(TEXTS).dense
     assert cosines(lower, model.encode(TEXTS).dense).min() > least
 
