@@ -1,4 +1,4 @@
-"""How well pairs of texts match by every kind of vector that a model makes, and why: BGE-M3's compute_score, explained."""
+"""How well pairs of texts match by every kind of vector, and why: BGE-M3's compute_score, explained."""
 
 from __future__ import annotations
 
