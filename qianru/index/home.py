@@ -81,7 +81,7 @@ def check_model(path: Path, made_with: str, own: Model, asked: Model | None) -> 
     if asked is not None and asked.spec.fingerprint != made_with:
         raise ModelMismatch(
             f"{path} was made with {own.spec.name} ({made_with[:12]}), not with {asked.spec.name} "
-            f"({asked.spec.fingerprint[:12]}). Open it without naming a model, or index again with the new one."
+            f"({asked.spec.fingerprint[:12]}). Name none to open it, or make another collection with the new one."
         )
 
 
