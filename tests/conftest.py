@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -15,6 +17,18 @@ def data_folder() -> Path | None:
     named = os.environ.get("QIANRU_DATA")
     folder = Path(named) if named else HERE.parent.parent / "shared" / "data"
     return folder if (folder / "MANIFEST.md").is_file() else None
+
+
+@pytest.fixture
+def let_others_in(tmp_path: Path) -> Callable[[], None]:
+    """Lets other users read what lies in the test's folder."""
+
+    def let_in() -> None:
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.is_relative_to(gettempdir()) and folder != Path(gettempdir()):
+                folder.chmod(0o755)
+
+    return let_in
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import gettempdir
 
 import pytest
 
@@ -109,14 +109,14 @@ with Collection.open({str(tmp_path / "c")!r}) as collection:
         assert [hit.id for hit in collection.search("黄河")] == ["旧"]
 
 
-def test_a_folder_of_another_user_can_be_read_and_not_written(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_can_be_read_and_not_written(
+    tmp_path: Path, let_others_in: Callable[[], None]
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("becoming another user takes the administrator's rights")
     with Collection.create(tmp_path / "c") as collection:
         collection.add([Document("旧", "黄河入海流")])
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(gettempdir()) and folder != Path(gettempdir()):
-            folder.chmod(0o755)
+    let_others_in()
     code = f"""
 import os
 from qianru import Collection

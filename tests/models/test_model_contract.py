@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from qianru.errors import BadInput, QianruError, UnknownName
 from qianru.models.base import Model
@@ -153,7 +153,7 @@ def test_a_saved_model_gives_the_same_vectors_when_loaded(model: Any, role: Any,
     for one, other in zip(
         dense_rows(loaded.encode(TEXTS, role=role)), dense_rows(model.encode(TEXTS, role=role)), strict=True
     ):
-        assert_array_equal(one, other)
+        assert_allclose(one, other, atol=1e-6)      # sums of float32 depend on the number of threads at work
     assert loaded.spec == model.spec
 
 
