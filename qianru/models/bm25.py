@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, Self, TypeAlias, cast
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from qianru.errors import BadFile, BadInput, SpecMismatch, UnknownName
 from qianru.models.base import ModelSpec, as_texts
-from qianru.models.counting import Tally, checked, contributions, look_up, stored_analyzer, tally
+from qianru.models.counting import checked, contributions, look_up, stored_analyzer, tally
 from qianru.models.files import Stored, fingerprint, read_folder, write_folder
 from qianru.text.analyze import Analyzer
 from qianru.text.stopwords import stop_lists
@@ -165,7 +166,9 @@ class BM25:
 
         grow: unknown terms get a column; otherwise they are left out, but count towards the length
         """
-        return self._counted(tally(self.analyzer, texts, progress), grow)
+        tokens = tally(self.analyzer, texts, progress)
+        columns = self.statistics.ids(tokens.names, grow=grow)
+        return tokens.rows(columns, self.statistics.width), tokens.lengths
 
     def learn(self, counts: SparseRows, lengths: IntArray) -> None:
         """Adds counted documents to the statistics."""
@@ -223,14 +226,7 @@ class BM25:
         if role == "document":
             counts, lengths = self.count(texts, grow=False, progress=progress)
             return Embeddings(self.spec.name, lengths, sparse=self.weigh(counts, lengths))
-        counts, lengths = self._counted(tally(self._query_analyzer, texts, progress), grow=False)
-        if self.query_stop_lists and not lengths.all():      # a query of nothing but function words means them
-            bare = np.flatnonzero(lengths == 0)
-            again, lengths[bare] = self.count([texts[i] for i in bare], grow=False)
-            place = np.arange(len(texts))
-            place[bare] = len(texts) + np.arange(len(bare))
-            counts = SparseRows.concat([counts, again]).take(place)
-        return Embeddings(self.spec.name, lengths, sparse=self._weigh_query(counts))
+        return self._encode_queries(texts)
 
     def columns(self, terms: Sequence[str]) -> IntArray:
         """(n,) column of each term, -1 where unknown."""
@@ -284,16 +280,27 @@ class BM25:
         return {"analyzer": self.analyzer.to_json(), "variant": self.variant, "k1": self.k1, "b": self.b,
                 "delta": self.delta, "query_stop_lists": list(self.query_stop_lists)}
 
-    def _counted(self, tokens: Tally, grow: bool) -> tuple[SparseRows, IntArray]:
-        columns = self.statistics.ids(tokens.names, grow=grow)
-        return tokens.rows(columns, self.statistics.width), tokens.lengths
-
-    def _weigh_query(self, counts: SparseRows) -> SparseRows:
-        terms, where = np.unique(counts.terms, return_inverse=True)
-        weights = counts.weights * self.idf(self.statistics.frequencies(terms))[where]
-        known = weights > 0   # a term of documents that are gone
-        before = np.concatenate([[0], np.cumsum(known)])
-        return SparseRows(before[counts.offsets], counts.terms[known], weights[known], counts.width)
+    def _encode_queries(self, texts: Sequence[str]) -> Embeddings:
+        """Queries are short, so this goes without arrays: a third of the time for one query."""
+        found = [self._query_analyzer.tokens(text) for text in texts]
+        # a query of nothing but function words means them
+        found = [tokens or self.analyzer.tokens(text) for tokens, text in zip(found, texts, strict=True)]
+        names = list(dict.fromkeys(chain.from_iterable(found)))
+        columns = self.statistics.ids(names)
+        known = np.flatnonzero(columns >= 0)
+        weights = self.idf(self.statistics.frequencies(columns[known])).tolist()
+        weight_of = {names[i]: (column, weight) for i, column, weight in
+                     zip(known.tolist(), columns[known].tolist(), weights, strict=True) if weight > 0}
+        rows: list[dict[int, float]] = []
+        for tokens in found:
+            row: dict[int, float] = {}
+            for token in tokens:
+                if token in weight_of:
+                    column, weight = weight_of[token]
+                    row[column] = row.get(column, 0.0) + weight
+            rows.append(row)
+        lengths = np.array([len(tokens) for tokens in found], np.int64)
+        return Embeddings(self.spec.name, lengths, sparse=SparseRows.from_rows(rows, self.statistics.width, np.float64))
 
 
 def _names(listed: list[object]) -> tuple[str, ...]:
