@@ -23,8 +23,9 @@ from urllib.parse import quote
 from qianru.errors import BadFile, BadInput, ServerFailed, StorageFailed
 from qianru.models import environment
 from qianru.models.catalogue import HubName, find, known
+from qianru.models.files import sync
 from qianru.models.hub import MODEL_ID, Hub, HubFile, fingerprint, has_weights, hub, listing, needed
-from qianru.models.transfer import HubModel, fetch, part_of, sync
+from qianru.models.transfer import HubModel, fetch, part_of
 from qianru.models.web import Patience
 from qianru.types import Progress
 

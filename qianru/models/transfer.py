@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qianru.errors import BadFile
+from qianru.models.files import sync
 from qianru.models.hub import Hub, HubFile, explained
 from qianru.models.web import Answer, Failure, Patience, Tries, opened
 
@@ -33,15 +34,6 @@ class HubModel:
 def part_of(target: Path) -> Path:
     """Where a file stands while it is on its way."""
     return target.with_name(target.name + ".part")
-
-
-def sync(folder: Path) -> None:
-    """Makes the names in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def fetch(model: HubModel, file: HubFile, target: Path, tick: Callable[[int], None]) -> None:
