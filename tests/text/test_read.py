@@ -64,9 +64,20 @@ def test_markdown_headings_leave_out_code_and_front_matter(tmp_path: Path) -> No
     front, code = "---\ntitle: '说明'\n# 不是\n---\n", "```sh\n# 不是\n```\n"
     text = front + "# 一 #\n\n" + code + "\n甲\n===\n\n乙\n---\n\n丙\n丁\n---\n##\n#不是\n第一章 不是\n"
     (source,) = sources(written(tmp_path, "说明.md", text))
-    assert source.text == text
+    assert (source.text, source.line) == (text.removeprefix(front), 5)
     assert source.fields == {"title": "说明"}
     assert [(h.level, h.title) for h in source.headings] == [(1, "一"), (1, "甲"), (2, "乙"), (2, "")]
+
+
+def test_text_between_two_rules_is_no_front_matter(tmp_path: Path) -> None:
+    (source,) = sources(written(tmp_path, "说明.md", "---\n床前明月光\n---\n疑是地上霜\n"))
+    assert source.text == "---\n床前明月光\n---\n疑是地上霜\n"
+
+
+def test_html_in_a_markdown_heading_is_no_part_of_its_title(tmp_path: Path) -> None:
+    text = '# <a name="x"></a>安装 <!-- 旧 -->\n\n<b>用法</b>\n---\n\n## a < b 与 c > d\n'
+    (source,) = sources(written(tmp_path, "说明.md", text))
+    assert [h.title for h in source.headings] == ["安装", "用法", "a < b 与 c > d"]
 
 
 def test_markdown_without_headings_of_its_own_may_have_chapters(tmp_path: Path) -> None:

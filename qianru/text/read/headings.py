@@ -35,7 +35,8 @@ _MARKDOWN = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(r"---[ \t]*\n\s*[\w-]+[ \t]*:(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_HTML_TAG = re.compile(r"<!--.{0,500}?-->|</?[a-zA-Z][^<>\n]{0,500}>")
 _TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+)$", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
 FRONT_MATTER_CHARS = 20_000
@@ -52,11 +53,13 @@ def chapter_headings(text: str) -> tuple[Heading, ...]:
 
 
 def markdown_headings(text: str) -> tuple[Heading, ...]:
-    """Headings marked by # or underlined; those of chapters if there are none. Code and front matter have none."""
+    """Headings marked by # or underlined, without the HTML in them; those of chapters if there are none.
+
+    text: after its front matter; code has no headings
+    """
     found: list[Heading] = []
     fence = ""
-    front = front_matter(text)
-    for match in _MARKDOWN.finditer(text, len(front)):
+    for match in _MARKDOWN.finditer(text):
         marks = match["fence"]
         if marks:
             if not fence:
@@ -66,7 +69,7 @@ def markdown_headings(text: str) -> tuple[Heading, ...]:
         elif fence:
             continue
         elif match["marks"]:
-            title = re.sub(r"(?:^|[ \t]+)#+[ \t]*$", "", match["title"] or "")
+            title = _HTML_TAG.sub("", re.sub(r"(?:^|[ \t]+)#+[ \t]*$", "", match["title"] or ""))
             found.append(Heading(match.start(), len(match["marks"]), tidy(title)))
         else:
             _underlined(text, match, found)
@@ -74,14 +77,14 @@ def markdown_headings(text: str) -> tuple[Heading, ...]:
 
 
 def front_matter(text: str) -> str:
-    """The block between two lines of --- that a markdown file may begin with."""
+    """The block between two lines of --- that a markdown file may begin with; one that begins with no key is text."""
     match = _FRONT_MATTER.match(text, 0, FRONT_MATTER_CHARS) if text.startswith("---") else None
     return match.group() if match else ""
 
 
-def front_title(text: str) -> str:
+def front_title(front: str) -> str:
     """The title that the front matter names."""
-    match = _TITLE.search(front_matter(text))
+    match = _TITLE.search(front)
     return tidy(match[1].strip().strip("\"'")) if match else ""
 
 
@@ -99,4 +102,4 @@ def _underlined(text: str, match: re.Match[str], found: list[Heading]) -> None:
     title = text[start:end]
     before = text[max(0, text.rfind("\n", max(0, start - 200), max(start - 1, 0)) + 1) : max(start - 1, 0)]
     if title.strip() and not before.strip() and not title.lstrip().startswith(("#", "|", ">", "-", "*")):
-        found.append(Heading(start, 1 if match["rule"][0] == "=" else 2, tidy(title)))
+        found.append(Heading(start, 1 if match["rule"][0] == "=" else 2, tidy(_HTML_TAG.sub("", title))))

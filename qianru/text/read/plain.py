@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qianru.text.decode import decode
-from qianru.text.read.headings import chapter_headings, front_title, markdown_headings
+from qianru.text.read.headings import chapter_headings, front_matter, front_title, markdown_headings
 from qianru.text.read.source import Problem, Source
 from qianru.types import Value
 
@@ -18,9 +18,11 @@ def read_plain(data: bytes, path: str, encoding: str | None) -> Iterator[Source 
 
 
 def read_markdown(data: bytes, path: str, encoding: str | None) -> Iterator[Source | Problem]:
-    """The whole file, markup and all; the title that the front matter names is a field."""
+    """The whole file, markup and all, after its front matter; the title that this names is a field."""
     decoded = decode(data, encoding)
     yield from (Problem(path, line, reason) for line, reason in decoded.warnings)
-    title = front_title(decoded.text)
+    front = front_matter(decoded.text)
+    title = front_title(front)
     fields: dict[str, Value] = {"title": title} if title else {}
-    yield Source(path, decoded.text, fields=fields, headings=markdown_headings(decoded.text))
+    text = decoded.text[len(front) :]
+    yield Source(path, text, 1 + front.count("\n"), fields, markdown_headings(text))
