@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from qianru.errors import BadInput, UnknownName
 from qianru.text.analyze import Analyzer
-from qianru.types import Embeddings, Kind, Progress, Role
+from qianru.types import Embeddings, FloatArray, Kind, Progress, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,20 @@ class Fittable(Model, Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes the model to a folder that qianru.load reads."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Anything that reads a query and a document together and says how well they fit."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What this model is; it makes no vectors, so its kinds are empty."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None) -> FloatArray:
+        """(n,) scores of n pairs (query, document), larger is better; none depends on its neighbours."""
         ...
 
 
