@@ -1,6 +1,6 @@
 """The bidirectional encoder: BERT and XLM-RoBERTa, one forward pass over packed tokens.
 
-    hidden = norm(words[ids] + positions[place] + types[0])
+    hidden = norm(words[ids] + positions[place] + types[0, or 1 for the second text of a pair])
     each layer: hidden = norm(hidden + out(attention(hidden)));  hidden = norm(hidden + down(gelu(up(hidden))))
 
 Source: Devlin et al. 2019; Liu et al. 2019 (whose positions begin after the padding token's id).
@@ -139,7 +139,8 @@ class Encoder(nn.Module):
 
     def _embed(self, batch: Packed) -> Tensor:
         places = batch.positions + self.config.first_position
-        states: Tensor = self.norm(self.words[batch.ids] + self.types[0] + self.positions[places])
+        types = self.types[0 if batch.types is None else batch.types]
+        states: Tensor = self.norm(self.words[batch.ids] + types + self.positions[places])
         return states
 
 

@@ -62,11 +62,11 @@ class ModelFolder:
         config = JsonFile.read(home / "config.json")
         check_supported(config)
         recipe = _recipe(folder, home, config, modules, known)
-        limits = _transformer_config(home)
+        limits = transformer_config(home)
         return cls(
             folder, home, known.name or folder.absolute().name, config, recipe,
             known.prompts or _prompts(JsonFile.read_if_there(folder / "config_sentence_transformers.json")),
-            known.max_tokens or _max_tokens(home, limits), limits.flag("do_lower_case", False),
+            known.max_tokens or stated_max_tokens(home, limits), limits.flag("do_lower_case", False),
         )
 
 
@@ -181,14 +181,16 @@ def _dense(folder: Path, name: str) -> DenseSpec:
                      activation, values.flag("use_residual", False))
 
 
-def _transformer_config(home: Path) -> JsonFile:
+def transformer_config(home: Path) -> JsonFile:
+    """sentence-transformers' settings of its Transformer, by any of its names; empty if there are none."""
     for name in TRANSFORMER_CONFIGS:
         if (home / name).is_file():
             return JsonFile.read(home / name)
     return JsonFile(home / TRANSFORMER_CONFIGS[0], {})
 
 
-def _max_tokens(home: Path, limits: JsonFile) -> int | None:
+def stated_max_tokens(home: Path, limits: JsonFile) -> int | None:
+    """The longest text by sentence-transformers' settings, else by the tokenizer's; None if neither says."""
     if limits.has("max_seq_length"):
         return limits.whole("max_seq_length")
     tokenizer = JsonFile.read_if_there(home / "tokenizer_config.json")

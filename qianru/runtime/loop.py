@@ -52,12 +52,14 @@ def run(
     blank: Callable[[int], Outputs],
     device: Device,
     on_done: Callable[[int], None] = lambda n: None,
+    types: Sequence[IntArray] | None = None,
 ) -> Outputs:
     """What forward makes of every row, in the order of the rows, computed in batches of about equal length.
 
     rows: token ids; an empty row is not computed, blank(n) is what n of them come to
     forward: a Packed with rows sorted by length -> Outputs in that order
     on_done: told how many more rows are ready
+    types: of the tokens of each row, where rows are pairs of texts
     When memory runs out, and only then, the batch is halved and tried again.
     """
     lengths = np.array([len(row) for row in rows], np.int64)
@@ -70,7 +72,8 @@ def run(
         while waiting:
             batch = waiting.pop()
             try:
-                parts.append(forward(pack([rows[i] for i in batch], device.name)))
+                kept = None if types is None else [types[i] for i in batch]
+                parts.append(forward(pack([rows[i] for i in batch], device.name, kept)))
             except (MemoryError, RuntimeError) as error:
                 if not _is_memory(error) or len(batch) == 1:
                     raise

@@ -38,11 +38,13 @@ class Packed:
 
     ids: (total,) int64;  offsets: n + 1 numbers, row i is ids[offsets[i]:offsets[i + 1]]
     groups: consecutive rows of equal length, together all rows
+    types: (total,) int64, which text of a pair each token belongs to, 0 or 1; None if all are of the first
     """
 
     ids: Tensor
     offsets: IntArray
     groups: tuple[Group, ...]
+    types: Tensor | None = None
 
     @cached_property
     def positions(self) -> Tensor:
@@ -74,8 +76,10 @@ class Packed:
         return len(self.offsets) - 1
 
 
-def pack(rows: Sequence[IntArray], device: str = "cpu") -> Packed:
+def pack(rows: Sequence[IntArray], device: str = "cpu", types: Sequence[IntArray] | None = None) -> Packed:
     """The rows end to end. Rows of equal length should be neighbours, or there are as many groups as rows.
+
+    types: of the tokens of each row
 
     >>> batch = pack([np.array([101, 8, 9, 102]), np.array([101, 7, 102]), np.array([101, 6, 102])])
     >>> batch.positions.tolist(), [tuple(group) for group in batch.groups]
@@ -88,8 +92,7 @@ def pack(rows: Sequence[IntArray], device: str = "cpu") -> Packed:
         Group(int(offsets[row]), int(n), int(lengths[row]))
         for row, n in zip(starts, np.diff(starts, append=len(lengths)), strict=True)
     )
-    ids = np.concatenate(rows).astype(np.int64) if len(rows) else np.zeros(0, np.int64)
-    return Packed(torch.from_numpy(ids).to(device), offsets, groups)
+    return Packed(_joined(rows).to(device), offsets, groups, None if types is None else _joined(types).to(device))
 
 
 def plan(lengths: IntArray, batch_tokens: int) -> list[IntArray]:
@@ -109,3 +112,7 @@ def plan(lengths: IntArray, batch_tokens: int) -> list[IntArray]:
     if len(order) > start:
         batches.append(order[start:])
     return batches
+
+
+def _joined(rows: Sequence[IntArray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(rows).astype(np.int64) if len(rows) else np.zeros(0, np.int64))
