@@ -1,5 +1,6 @@
 """Scores of embeddings against embeddings, the best of them, and the fusion of rankings."""
 
+from qianru.scores.best import Best, best_of
 from qianru.scores.by_kind import (
     Aligned,
     Shared,
@@ -8,6 +9,15 @@ from qianru.scores.by_kind import (
     kind_scores_pairs,
     shared_terms,
     weighted_mean,
+)
+from qianru.scores.exact import (
+    PRECISIONS,
+    Postings,
+    Precision,
+    dense_top_k,
+    maxsim_candidates,
+    maxsim_top_k,
+    sparse_top_k,
 )
 from qianru.scores.ranking import RRF_K, Ranked, Scale, fuse_rrf, fuse_weighted, top_k
 from qianru.scores.similarity import (
@@ -32,16 +42,22 @@ from qianru.scores.similarity import (
 __all__ = [
     "METRICS",
     "PAIR_METRICS",
+    "PRECISIONS",
     "RRF_K",
     "Aligned",
+    "Best",
     "Metric",
+    "Postings",
+    "Precision",
     "Ranked",
     "Scale",
     "Shared",
     "Vectors",
     "align",
+    "best_of",
     "cosine",
     "cosine_pairs",
+    "dense_top_k",
     "dot",
     "dot_pairs",
     "euclidean",
@@ -53,10 +69,13 @@ __all__ = [
     "kind_scores",
     "kind_scores_pairs",
     "maxsim",
+    "maxsim_candidates",
     "maxsim_pairs",
+    "maxsim_top_k",
     "metric",
     "shared_terms",
     "sparse_dot",
+    "sparse_top_k",
     "top_k",
     "weighted_mean",
 ]

@@ -1,0 +1,59 @@
+"""What all exact searches check of the blocks that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qianru.errors import BadInput, ShapeMismatch
+from qianru.types import FloatArray, IntArray, Progress
+
+Part = TypeVar("Part", bound=Sized)
+
+
+def checked_blocks(
+    blocks: Iterable[tuple[IntArray, Part]], progress: Progress | None
+) -> Iterator[tuple[NDArray[np.int64], Part]]:
+    """The blocks with ids as int64, telling how many documents are done.
+
+    Raises ShapeMismatch where ids and vectors are not as many, BadInput for ids that are no whole numbers.
+    """
+    done = 0
+    for ids, part in blocks:
+        numbers = np.asarray(ids)
+        if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and len(numbers)):
+            raise BadInput(f"Ids are one row of whole numbers, not an array of {numbers.dtype} of shape "
+                           f"{numbers.shape}.")
+        if len(numbers) != len(part):
+            raise ShapeMismatch(f"A block has one id for each document, not {len(numbers)} for {len(part)}.")
+        yield numbers.astype(np.int64, copy=False), part
+        done += len(part)
+        if progress is not None:
+            progress(done, None)
+
+
+def checked_matrix(vectors: FloatArray, dim: int | None, what: str) -> None:
+    """ShapeMismatch unless the vectors are rows of that many numbers."""
+    if vectors.ndim != 2 or (dim is not None and vectors.shape[1] != dim):
+        raise ShapeMismatch(f"{what} stand in rows of {'equal length' if dim is None else f'{dim} numbers'}, not in an "
+                            f"array of shape {vectors.shape}.")
+
+
+def finite(vectors: FloatArray, what: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The vectors as float32, and their lengths. BadInput for a number that is not finite in float32."""
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(vectors, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.sqrt(np.einsum("nd,nd->n", narrow, narrow)).astype(np.float64)
+    strange = np.flatnonzero(~((lengths > 1e-15) & (lengths < np.inf)))     # too large or small for float32, or NaN
+    for start in range(0, len(strange), 1024):
+        rows = strange[start : start + 1024]
+        wide = narrow[rows].astype(np.float64)
+        lengths[rows] = np.sqrt(np.square(wide).sum(axis=1))
+        if not np.isfinite(lengths[rows]).all():
+            row = int(rows[np.flatnonzero(~np.isfinite(lengths[rows]))[0]])
+            raise BadInput(f"{what} {row} (counting from 0) holds a number that is not finite in float32.")
+    return narrow, lengths

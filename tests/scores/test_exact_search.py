@@ -1,0 +1,127 @@
+"""Exact search: the same answers as a slow and obvious loop, for every kind, block size and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose, assert_array_equal
+
+from qianru.errors import BadInput, ShapeMismatch, UnknownName
+from qianru.scores import Postings, dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
+from qianru.scores.ranking import Ranked
+from qianru.types import FloatArray, IntArray, Ragged, SparseRows
+
+small = st.integers(-3, 3).map(float)       # so that sums are exact and many are equal
+
+
+def in_blocks(ids: IntArray, size: int, cut: Callable[[slice], object]) -> Iterator[tuple[IntArray, object]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size], cut(slice(start, start + size))
+
+
+def best_by_hand(ids: IntArray, scores: Sequence[float | None], k: int) -> tuple[list[int], list[float]]:
+    found = sorted((-score, int(id)) for id, score in zip(ids, scores, strict=True) if score is not None)[:k]
+    return [id for _, id in found], [-score for score, _ in found]
+
+
+def same(ranking: Ranked, expected: tuple[list[int], list[float]]) -> None:
+    assert ranking[0].tolist() == expected[0]
+    assert_array_equal(ranking[1], np.array(expected[1], np.float32))
+
+
+@st.composite
+def dense_case(draw: st.DrawFn) -> tuple[FloatArray, FloatArray]:
+    d = draw(st.integers(1, 5))
+    queries = draw(arrays(np.float32, (draw(st.integers(0, 3)), d), elements=small))
+    return queries, draw(arrays(np.float32, (draw(st.integers(0, 20)), d), elements=small))
+
+
+@pytest.mark.parametrize("precision", ["float32"])
+@given(dense_case(), st.integers(0, 8), st.integers(1, 7))
+def test_dense_is_what_a_loop_finds(
+    precision: str, case: tuple[FloatArray, FloatArray], k: int, size: int
+) -> None:
+    queries, documents = case
+    ids = np.arange(len(documents))[::-1] * 3
+    found = dense_top_k(queries, in_blocks(ids, size, documents.__getitem__), k, precision=precision)
+    assert len(found) == len(queries)
+    for ranking, query in zip(found, queries, strict=True):
+        same(ranking, best_by_hand(ids, [float(query @ document) for document in documents], k))
+
+
+def sparse_rows(rows: list[dict[int, float]]) -> SparseRows:
+    return SparseRows.from_rows(rows, 8)
+
+
+rows = st.dictionaries(st.integers(0, 7), small.filter(bool), max_size=5)
+
+
+@given(st.lists(rows, max_size=3), st.lists(rows, max_size=20), st.integers(0, 8), st.integers(1, 7))
+def test_sparse_is_what_a_loop_finds(
+    asked: list[dict[int, float]], told: list[dict[int, float]], k: int, size: int
+) -> None:
+    ids = np.arange(len(told))[::-1] * 3
+    queries, documents = sparse_rows(asked), sparse_rows(told)
+    found = sparse_top_k(queries, in_blocks(ids, size, lambda part: sparse_rows(told[part])), k)
+    for ranking, again, query in zip(found, Postings(ids, documents).top_k(queries, k), asked, strict=True):
+        scores = [sum(weight * row[term] for term, weight in query.items() if term in row) or None for row in told]
+        same(ranking, best_by_hand(ids, scores, k))
+        assert_array_equal(ranking[0], again[0])
+        assert_array_equal(ranking[1], again[1])
+
+
+def ragged(parts: list[FloatArray], d: int) -> Ragged:
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return Ragged(np.concatenate([np.zeros((0, d), np.float32), *parts]), offsets)
+
+
+@st.composite
+def multi(draw: st.DrawFn, most: int) -> list[FloatArray]:
+    n = draw(st.integers(0, most))
+    return [draw(arrays(np.float32, (draw(st.sampled_from([0, 1, 2, 4])), 2), elements=small)) for _ in range(n)]
+
+
+@settings(deadline=None)
+@given(multi(3), multi(12), st.integers(0, 8), st.integers(1, 7))
+def test_maxsim_is_what_a_loop_finds(asked: list[FloatArray], told: list[FloatArray], k: int, size: int) -> None:
+    ids = np.arange(len(told))[::-1] * 3
+    found = maxsim_top_k(ragged(asked, 2), in_blocks(ids, size, lambda part: ragged(told[part], 2)), k)
+    rows = [np.arange(len(told))] * len(asked)
+    given = maxsim_candidates(ragged(asked, 2), rows, ragged(told, 2))
+    for ranking, values, query in zip(found, given, asked, strict=True):
+        scores = [float(np.mean([max(token @ other for other in document) for token in query]))
+                  if len(query) and len(document) else None for document in told]
+        same(ranking, best_by_hand(ids, scores, k))
+        assert_allclose(values, [score or 0.0 for score in scores], atol=1e-6)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf, 1e39])
+def test_numbers_that_are_not_finite_are_refused(strange: float) -> None:
+    good, bad = np.ones((2, 3)), np.array([[1.0, 2, 3], [4, strange, 6]])
+    ids = np.array([1, 2])
+    with pytest.raises(BadInput, match=r"row 1 \(counting from 0\) holds a number that is not finite"):
+        dense_top_k(good, [(ids, bad)], 1)
+    with pytest.raises(BadInput, match=r"query 1 \(counting from 0\) holds a number that is not finite"):
+        dense_top_k(bad, [(ids, good)], 1)
+    weights = SparseRows.from_rows([{0: 1.0}, {1: strange}], 3, np.float64)
+    with pytest.raises(BadInput, match="not a finite number"):
+        sparse_top_k(weights, [(ids, sparse_rows([{0: 1.0}, {}]))], 1)
+    with pytest.raises(BadInput, match="not a finite number"):
+        Postings(ids, weights)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeMismatch, match="rows of 3 numbers"):
+        dense_top_k(np.ones((1, 3)), [(np.array([1]), np.ones((1, 4)))], 1)
+    with pytest.raises(ShapeMismatch, match="not 2 for 1"):
+        dense_top_k(np.ones((1, 3)), [(np.array([1, 2]), np.ones((1, 3)))], 1)
+    with pytest.raises(BadInput, match="whole numbers"):
+        dense_top_k(np.ones((1, 3)), [(np.array([1.5]), np.ones((1, 3)))], 1)
+    with pytest.raises(BadInput, match="0 or more, not -1"):
+        dense_top_k(np.ones((1, 3)), [], -1)
+    with pytest.raises(UnknownName, match="Did you mean 'bfloat16'"):
+        dense_top_k(np.ones((1, 3)), [], 1, precision="bfloat")     # type: ignore[arg-type]
