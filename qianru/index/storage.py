@@ -11,22 +11,22 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 
-from qianru.errors import CollectionDamaged, CollectionError, StorageFailed
+from qianru.errors import CollectionDamaged
+from qianru.index.blobs import checksum, flat_blobs, from_flat_blobs, from_multi_blobs, multi_blobs
+from qianru.index.database import MEND, connect, connect_new, guarded
 from qianru.index.intake import SourceFile, document_digest
+from qianru.index.layout import MultiPrecision
 from qianru.text.normalize import clean
-from qianru.types import Document, Embeddings, IntArray, SparseRows, Value
+from qianru.types import Document, Embeddings, IntArray, Ragged, Value
 
-APPLICATION_ID = 0x71_69_61_6E      # "qian": tells our files from any other SQLite file
-FORMAT = 1
 ROWS_AT_ONCE = 2_000
-MEND = "Restore the collection from a copy, or delete it and index again."
+TOKENS_AT_ONCE = 32_768     # of multi vectors: 128 MiB of 1,024 dimensions
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -45,6 +45,12 @@ CREATE TABLE vectors (
     dense BLOB,                            -- float32
     terms BLOB, weights BLOB,              -- uint32 and float32; for BM25 the weights are plain counts
     checksum INTEGER NOT NULL              -- CRC-32 of the three
+);
+CREATE TABLE multi (                       -- apart: a text's token vectors are hundreds of times as long as the others
+    n INTEGER PRIMARY KEY REFERENCES documents,
+    n_rows INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE deleted (n INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
 CREATE TABLE terms (term_column INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, frequency INTEGER NOT NULL);
@@ -74,21 +80,17 @@ class Storage:
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         self.connection = connection
         self.file = file
+        self._has_multi: bool | None = None
 
     @classmethod
     def create(cls, file: Path, meta: Mapping[str, Any]) -> Storage:
         """A new, empty database; the file must not exist."""
+        storage = cls(connect_new(file, SCHEMA), file)
+        with storage.transaction():
+            for key, value in {"sequence": 0, "n_documents": 0, "n_tokens": 0, **meta}.items():
+                storage.set_meta(key, value)
         with guarded(file):
-            connection = _connect(f"{file.absolute().as_uri()}?mode=rwc")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(SCHEMA)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            storage = cls(connection, file)
-            with storage.transaction():
-                for key, value in {"sequence": 0, "n_documents": 0, "n_tokens": 0, **meta}.items():
-                    storage.set_meta(key, value)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")     # so that the file itself says what it is
+            storage.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")     # so that the file itself says what it is
         return storage
 
     @classmethod
@@ -97,21 +99,7 @@ class Storage:
 
         Raises CollectionDamaged for a truncated or foreign file, CollectionError for a format that is too new.
         """
-        _check_header(file)
-        with guarded(file):
-            uri = f"{file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-            try:
-                connection, version = _opened(uri)
-            except sqlite3.OperationalError:
-                if not read_only or file.with_name(file.name + "-wal").exists():
-                    raise
-                # a folder that cannot be written: without a log file nobody writes, so no lock files are needed
-                connection, version = _opened(f"{uri}&immutable=1")
-        if version > FORMAT:
-            connection.close()
-            raise CollectionError(
-                f"{file} has format {version}; this version of Qianru reads up to {FORMAT}. Upgrade Qianru."
-            )
+        connection, _ = connect(file, read_only=read_only)
         storage = cls(connection, file)
         if lost := [key for key in ("sequence", "fingerprint") if storage.meta(key) is None]:
             storage.close()
@@ -195,28 +183,25 @@ class Storage:
 
     def put_vectors(self, ns: Sequence[int], embeddings: Embeddings) -> None:
         """Writes the vectors of rows ns."""
-        dense, sparse = embeddings.dense, embeddings.sparse
-        denses: Sequence[bytes | None] = [None] * len(ns)
-        terms, weights = denses, denses
-        if dense is not None:
-            denses = [row.tobytes() for row in np.ascontiguousarray(dense, "<f4")]
-        if sparse is not None:
-            spans = list(pairwise((sparse.offsets * 4).tolist()))
-            term_bytes, weight_bytes = sparse.terms.astype("<u4").tobytes(), sparse.weights.astype("<f4").tobytes()
-            terms = [term_bytes[start:end] for start, end in spans]
-            weights = [weight_bytes[start:end] for start, end in spans]
         self.connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (n, n_tokens, d, t, w, checksum(d, t, w))
-                for n, n_tokens, d, t, w in zip(ns, embeddings.n_tokens.tolist(), denses, terms, weights, strict=True)
-            ],
+            [(n, n_tokens, *blobs, checksum(*blobs)) for n, n_tokens, blobs in
+             zip(ns, embeddings.n_tokens.tolist(), flat_blobs(embeddings), strict=True)],
+        )
+
+    def put_multi(self, ns: Sequence[int], multi: Ragged, precision: MultiPrecision) -> None:
+        """Writes the token vectors of rows ns."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO multi VALUES (?, ?, ?, ?)",
+            [(n, n_rows, blob, checksum(blob)) for n, n_rows, blob in
+             zip(ns, np.diff(multi.offsets).tolist(), multi_blobs(multi, precision), strict=True)],
         )
 
     def delete(self, ns: Sequence[int], sequence: int) -> None:
         """Removes the rows and leaves a note for the engine."""
         rows = [(n,) for n in ns]
-        self.connection.executemany("DELETE FROM vectors WHERE n = ?", rows)
+        for table in ("vectors", *(["multi"] if self.has_multi else [])):
+            self.connection.executemany(f"DELETE FROM {table} WHERE n = ?", rows)
         self.connection.executemany("DELETE FROM documents WHERE n = ?", rows)
         self.connection.executemany("INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(n, sequence) for n in ns])
 
@@ -252,6 +237,12 @@ class Storage:
         lost = self.query("SELECT id FROM documents LEFT JOIN vectors USING (n) WHERE vectors.n IS NULL LIMIT 1")
         if lost:
             raise CollectionDamaged(f"{self.file}: the vectors of document {lost[0][0]!r} are missing. {MEND}")
+        with guarded(self.file):
+            for n, data, stored in self.connection.execute("SELECT n, data, checksum FROM multi" if self.has_multi else
+                                                           "SELECT 0, x'', 0 WHERE 0"):
+                if checksum(data) != stored:
+                    raise CollectionDamaged(
+                        f"{self.file}: the token vectors of document {n} are not what was written. {MEND}")
 
     def documents(self, ns: Sequence[int]) -> dict[int, Document]:
         """Row -> document, for those of the rows that exist."""
@@ -275,6 +266,36 @@ class Storage:
         if lost := next((n for n in ns if n not in rows), None):
             raise CollectionDamaged(f"{self.file}: the vectors of document {lost} are missing. {MEND}")
         return self._embeddings([rows[n] for n in ns])
+
+    @property
+    def has_multi(self) -> bool:
+        """Whether there is a place for token vectors; collections of the first format have none."""
+        if self._has_multi is None:
+            self._has_multi = bool(self.query("SELECT 1 FROM sqlite_master WHERE name = 'multi'"))
+        return self._has_multi
+
+    def each_multi(self, ns: Sequence[int], precision: MultiPrecision) -> Iterator[tuple[list[int], Ragged]]:
+        """The token vectors of the rows, which must exist, in that order and in pieces of bounded size."""
+        sizes = dict(self._query_in("SELECT n, n_rows FROM multi WHERE n IN", ns))
+        part: list[int] = []
+        total = 0
+        for n in ns:
+            if part and (total + sizes.get(n, 0) > TOKENS_AT_ONCE or len(part) == ROWS_AT_ONCE):
+                yield part, self._multi(part, precision)
+                part, total = [], 0
+            part.append(n)
+            total += sizes.get(n, 0)
+        if part:
+            yield part, self._multi(part, precision)
+
+    def _multi(self, ns: Sequence[int], precision: MultiPrecision) -> Ragged:
+        rows = {n: (n_rows, data) for n, n_rows, data, stored
+                in self._query_in("SELECT n, n_rows, data, checksum FROM multi WHERE n IN", ns)
+                if checksum(data) == stored}
+        if lost := [n for n in ns if n not in rows]:
+            raise CollectionDamaged(f"{self.file}: the token vectors of document {lost[0]} are not what was written. "
+                                    f"{MEND}")
+        return from_multi_blobs([rows[n][0] for n in ns], [rows[n][1] for n in ns], precision)
 
     def each_stored(self, since: int) -> Iterator[StoredRows]:
         """What has been written after the given transaction, in pieces, by row."""
@@ -307,91 +328,4 @@ class Storage:
                 raise CollectionDamaged(
                     f"{self.file}: the vectors of document {n} are not what was written. {MEND}"
                 )
-        dense = sparse = None
-        if rows and rows[0][2] is not None:
-            dense = np.frombuffer(b"".join(row[2] for row in rows), "<f4").reshape(len(rows), -1)
-        if rows and rows[0][3] is not None:
-            offsets = np.zeros(len(rows) + 1, np.int64)
-            np.cumsum([len(row[3]) // 4 for row in rows], out=offsets[1:])
-            terms = np.frombuffer(b"".join(row[3] for row in rows), "<u4").astype(np.int64)
-            weights = np.frombuffer(b"".join(row[4] for row in rows), "<f4")
-            sparse = SparseRows(offsets, terms, weights, int(terms.max()) + 1 if len(terms) else 0)
-        return Embeddings("stored", np.array([row[1] for row in rows], np.int64), dense=dense, sparse=sparse)
-
-
-def checksum(*blobs: bytes | None) -> int:
-    """CRC-32 over the blobs."""
-    value = 0
-    for blob in blobs:
-        value = crc32(blob or b"", value)
-    return value
-
-
-@contextmanager
-def guarded(file: Path) -> Iterator[None]:
-    """Turns what SQLite says into an error that names the file and says what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_BUSY"):
-            raise CollectionError(f"{file} is locked by another program; try again when it is done.") from error
-        advice = {
-            "SQLITE_FULL": "The disk is full; make room and run it again",
-            "SQLITE_READONLY": "It cannot be written; check its permissions, or open the collection read-only",
-            "SQLITE_CANTOPEN": "It cannot be opened; check that the folder exists and may be written",
-            "SQLITE_IOERR": "The disk failed or is full",
-        }
-        for start, text in advice.items():
-            if name.startswith(start):
-                raise StorageFailed(f"{file}: {text}. What was stored before is intact. ({error})") from error
-        raise CollectionDamaged(f"{file} cannot be read as a collection: {error}.") from error
-    except sqlite3.DatabaseError as error:
-        raise CollectionDamaged(
-            f"{file} is damaged or is no collection: {error}. {MEND}"
-        ) from error
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-    try:
-        connection.execute("PRAGMA synchronous = FULL")     # looks into the file already
-        connection.execute("PRAGMA cache_size = -65536")    # 64 MiB
-        connection.execute("PRAGMA temp_store = MEMORY")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _opened(uri: str) -> tuple[sqlite3.Connection, int]:
-    """A connection that has read something, and the format of what it reads."""
-    connection = _connect(uri)
-    try:
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection, version
-
-
-def _check_header(file: Path) -> None:
-    """Raises unless the file begins as a database of ours and is as long as its header says."""
-    try:
-        with file.open("rb") as stream:
-            header = stream.read(100)
-            size = file.stat().st_size
-    except FileNotFoundError:
-        raise CollectionDamaged(f"{file} is missing: {file.parent} is no collection, or part of it was lost.") from None
-    except OSError as error:
-        raise CollectionError(f"{file} cannot be read: {error.strerror}.") from error
-    if not header.startswith(b"SQLite format 3\0") or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise CollectionDamaged(f"{file} is not a Qianru collection's database. Was another file put in its place?")
-    page = int.from_bytes(header[16:18], "big")
-    page = 65536 if page == 1 else page
-    pages = int.from_bytes(header[28:32], "big")
-    if size < page * pages and not file.with_name(file.name + "-wal").exists():
-        raise CollectionDamaged(
-            f"{file} is cut short: {size:,} of {page * pages:,} bytes. {MEND}"
-        )
+        return from_flat_blobs((row[1] for row in rows), [row[2:5] for row in rows])
