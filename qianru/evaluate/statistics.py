@@ -115,6 +115,18 @@ def best_f1_of(scores: FloatArray, labels: FloatArray) -> Statistic:
     return best_f1
 
 
+def average_ranks(values: FloatArray) -> FloatArray:
+    """(n,) ranks from 1, equal values sharing the mean of theirs.
+
+    >>> average_ranks(np.array([0.3, 0.1, 0.3])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    if not len(values):
+        return np.zeros(0)
+    ranks: FloatArray = _Ranks(values)(np.ones((1, len(values))))[0]
+    return ranks
+
+
 class _Ranks:
     """(b, n) counts -> (b, n) the rank that each item has in the sample."""
 
