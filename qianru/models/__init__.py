@@ -19,6 +19,7 @@ __all__ = ["FAMILIES", "from_stored", "load"]
 FAMILIES = {
     "bm25": "qianru.models.bm25:BM25",
     "counts": "qianru.models.lexical:Counts",
+    "cross-encoder": "qianru.models.cross_encoder:CrossEncoder",
     "joined": "qianru.models.joined:JoinedModel",
     "lsa": "qianru.models.lsa:LSA",
     "remote": "qianru.models.remote:RemoteModel",
@@ -28,6 +29,7 @@ FAMILIES = {
     "word2vec": "qianru.models.word2vec:Word2Vec",
 }
 """family -> module:class, whose from_stored makes the model of a folder. A new family is one line here."""
+RUN = ("transformer", "cross-encoder")   # families that a Runtime says how to run
 BUILT_IN = ("bm25",)   # models that need no fitting
 READABLE = ("a folder that a model was saved to, a folder of Hugging Face, sentence-transformers, ModelScope or "
             "model2vec, word vectors (.txt, .vec or .bin, also .gz; .npz), a downloaded model by its name (see qianru "
@@ -47,7 +49,7 @@ def load(name: str | Path, runtime: Runtime | None = None) -> Model:
     is damaged or a known model that is not downloaded yet; the error then says the command that does.
     """
     model = _found(name, runtime)
-    if runtime is not None and model.spec.family != "transformer":
+    if runtime is not None and model.spec.family not in RUN:
         raise BadInput(f"A Runtime says how to run a transformer; {name} is a model of the family "
                        f"'{model.spec.family}'. Leave it out.")
     return model
@@ -81,11 +83,11 @@ def _found(name: str | Path, runtime: Runtime | None) -> Model:
 
 
 def from_stored(stored: Stored, runtime: Runtime | None = None) -> Model:
-    """The model of what a folder holds, whatever its family; the runtime is for a transformer."""
+    """The model of what a folder holds, whatever its family; the runtime is for transformers and rerankers."""
     if stored.family not in FAMILIES:
         raise SpecMismatch(f"{stored.folder} holds a model of the family '{stored.family}'. Qianru {__version__} "
                            f"knows {', '.join(FAMILIES)}; upgrade it for others.")
-    how = () if runtime is None or stored.family != "transformer" else (runtime,)
+    how = () if runtime is None or stored.family not in RUN else (runtime,)
     return _class_of(stored.family).from_stored(stored, *how)   # type: ignore[no-any-return]
 
 
@@ -112,10 +114,14 @@ def _foreign_folder(folder: Path, runtime: Runtime | None) -> Model:
     if is_static(folder):
         return StaticModel.load(folder)
     if (folder / "config.json").exists() or (folder / "modules.json").exists():
+        from qianru.models.cross_encoder import CrossEncoder, is_classifier
         from qianru.models.named import facts
         from qianru.models.transformer import Transformer
 
-        return Transformer.load(folder, runtime, known=facts(folder))
+        known = facts(folder)
+        if is_classifier(folder):
+            return CrossEncoder.load(folder, runtime, name=known.name if known else None)
+        return Transformer.load(folder, runtime, known=known)
     raise BadInput(f"{folder} is not a model folder. What can be loaded: {READABLE}.")
 
 

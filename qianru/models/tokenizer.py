@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qianru.errors import BadFile, SpecMismatch
+from qianru.errors import BadFile, BadInput, SpecMismatch
 from qianru.models.byte_bpe import read_byte_bpe
 from qianru.models.json_file import JsonFile
 from qianru.models.sentencepiece_file import read_sentencepiece
@@ -41,11 +41,14 @@ class TextTokenizer:
 
     content: a tokenizer.json
     special: role -> token of those that the folder names, e.g. {"cls_token": "[CLS]"}
+    cls_every: the prefix, one token, also stands before every so many tokens of a text; None for once
     """
 
     def __init__(
-        self, content: bytes, max_tokens: int, *, lower_case: bool = False, special: Mapping[str, str] | None = None
+        self, content: bytes, max_tokens: int, *, lower_case: bool = False, special: Mapping[str, str] | None = None,
+        cls_every: int | None = None,
     ) -> None:
+        self.cls_every = cls_every
         self.content, self.max_tokens, self.lower_case, self.special = content, max_tokens, lower_case, special or {}
         self.tokenizer = parse_tokenizer(content)
         self.tokenizer.no_truncation()   # we cut, because the library does not say how much it cut
@@ -65,6 +68,13 @@ class TextTokenizer:
         other._check_room()
         return other
 
+    def with_cls_every(self, n: int) -> TextTokenizer:
+        """The same tokenizer with [CLS] before every n tokens; BadInput where texts do not stand between two tokens."""
+        other = copy(self)
+        other.cls_every = n
+        other._check_room()
+        return other
+
     def special_ids(self) -> IntArray:
         """The ids of the tokens that stand for no part of a text."""
         ids = {self.tokenizer.token_to_id(self.special[role]) for role in ("cls_token", "eos_token", "pad_token",
@@ -77,31 +87,49 @@ class TextTokenizer:
 
     def prompt_length(self, prompt: str) -> int:
         """How many first tokens of a row belong to the prompt, its special tokens among them; 0 without a prompt."""
-        return len(self.prefix) + len(self._ids([prompt])[0]) if prompt else 0
+        return len(self.prefix) + len(self.ids([prompt])[0]) if prompt else 0
 
     def rows(self, texts: Sequence[str], prompt: str = "") -> Tokens:
         """The rows of the texts, each after the prompt."""
-        room = self.max_tokens - len(self.prefix) - len(self.suffix)
-        own = self._ids([prompt])[0] if prompt else []
+        room = self._room()
+        own = self.ids([prompt])[0] if prompt else []
         rows: list[IntArray] = []
         n_tokens = np.zeros(len(texts), np.int64)
         n_cut = 0
-        for i, ids in enumerate(self._ids([prompt + text for text in texts] if prompt else texts)):
+        for i, ids in enumerate(self.ids([prompt + text for text in texts] if prompt else texts)):
             if not ids or ids == own:
                 rows.append(np.zeros(0, np.int64))
                 continue
             n_tokens[i] = max(len(ids) - len(own), 1)   # the prompt's last token may have grown into the text's first
             n_cut += len(ids) > room
-            rows.append(np.array([*self.prefix, *ids[:room], *self.suffix], np.int64))
+            rows.append(np.array([*self.prefix, *self._parted(ids[:room]), *self.suffix], np.int64))
         return Tokens(rows, n_tokens, n_cut)
+
+    def _room(self) -> int:
+        """How many tokens of its own a text may have."""
+        if self.cls_every is None:
+            return self.max_tokens - len(self.prefix) - len(self.suffix)
+        blocks, rest = divmod(self.max_tokens - len(self.suffix), self.cls_every + 1)
+        return blocks * self.cls_every + max(rest - 1, 0)
+
+    def _parted(self, ids: list[int]) -> list[int]:
+        """With the prefix before every so many, but not before the first, where it stands already."""
+        if self.cls_every is None or len(ids) <= self.cls_every:
+            return ids
+        blocks = (ids[at : at + self.cls_every] for at in range(0, len(ids), self.cls_every))
+        return [i for block in blocks for i in (*self.prefix, *block)][len(self.prefix) :]
 
     def _check_room(self) -> None:
         n_special = len(self.prefix) + len(self.suffix)
+        if self.cls_every is not None and (len(self.prefix), len(self.suffix)) != (1, 1):
+            raise BadInput(f"cls_every is for texts between one [CLS] and one [SEP]; here {len(self.prefix)} tokens "
+                           f"stand before a text and {len(self.suffix)} after it. Leave it out.")
         if self.max_tokens <= n_special:
             raise SpecMismatch(f"max_tokens is {self.max_tokens}, and {n_special} special tokens surround every text. "
                                "Use a larger one.")
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The texts' own tokens, none cut, none special."""
         cleaned = [clean(text).lower() if self.lower_case else clean(text) for text in texts]
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)]
 

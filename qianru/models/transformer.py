@@ -16,9 +16,10 @@ import numpy as np
 from qianru.errors import BadInput, SpecMismatch, require
 from qianru.models.backbone import module_of
 from qianru.models.base import ModelSpec, as_texts, check_role, chosen_kinds
-from qianru.models.files import CARD, Array, Stored, fingerprint, read_folder, write_folder
+from qianru.models.files import CARD, Stored, fingerprint, read_folder, write_folder
 from qianru.models.folder import TOKEN_HEADS, ModelFolder
 from qianru.models.json_file import JsonFile
+from qianru.models.mapped import LazyArrays, release
 from qianru.models.recipe import Known, Prompts, Recipe, part_names
 from qianru.models.tokenizer import TextTokenizer, read_tokenizer
 from qianru.runtime.options import Device, Runtime
@@ -81,14 +82,18 @@ class Transformer:
         if packed:
             exact = self._probe() if self.device.precision == "int8" else None
             self.network.requires_grad_(False)
-            pack(self.network.backbone, self.device.precision)   # type: ignore[arg-type]
+            release(self.network.source)
+            for layer in self.network.backbone.layers:   # one by one, or the weights would be in memory twice
+                pack(layer, self.device.precision)
+                release(self.network.source)
             pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
             if exact is not None:
-                _check_fidelity(name, exact, self._probe())
+                check_fidelity(name, exact, self._probe())
         else:
             self.network.float()   # gradients of a checkpoint in bfloat16 would be lost in rounding
         self._outline = ModelSpec(
-            name, self.family, recipe.kinds, "", runtime.truncate_dim or self.network.dim, tokenizer.max_tokens
+            name, self.family, recipe.kinds, "", runtime.truncate_dim or self.network.dim, tokenizer.max_tokens,
+            on_request=("tokens",),
         )
         self._spec: ModelSpec | None = None
 
@@ -97,6 +102,8 @@ class Transformer:
         """Kinds as the heads allow. The fingerprint leaves out device and precision, which change vectors slightly."""
         if self._spec is None:
             self._spec = replace(self._outline, fingerprint=fingerprint(self._identity()))
+            if self._packed:
+                release(self.network.source)
         return self._spec
 
     def encode(
@@ -111,6 +118,7 @@ class Transformer:
         """The texts' vectors. A text without tokens is the zero vector; one that is too long is cut, and counted.
 
         dense: (n, dim) float32;  sparse: a weight for each token id of the vocabulary;  multi: one vector per token
+        tokens: the last layer's state of each token, also of prompts and special ones; only if asked for
         """
         listed = as_texts(texts)
         stream = self.stream(listed, role=role, kinds=kinds, instruction=instruction, progress=progress)
@@ -140,9 +148,12 @@ class Transformer:
         max_tokens: int | None = None,
         truncate_dim: int | None = None,
         normalize: bool | None = None,
+        cls_every: int | None = None,
     ) -> Self:
         """The same model used in another way, sharing its weights; None leaves a thing as it is.
 
+        cls_every: put a [CLS] before every so many tokens and average their states (BGE-M3's MCLS, with 256): for texts
+            longer than those that the model was trained on. Only where [CLS] is pooled.
         Raises BadInput for more tokens or dimensions than there are.
         """
         now = self.runtime
@@ -154,16 +165,29 @@ class Transformer:
         )
         other.prompts = prompts or self.prompts
         if max_tokens is not None:
-            _check_limit(self.name, max_tokens, self.network.backbone.config.max_tokens)
+            check_limit(self.name, max_tokens, self.network.backbone.config.max_tokens)
             other.tokenizer = self.tokenizer.cut_at(max_tokens)
         if truncate_dim is not None:
             _check_dim(self.name, truncate_dim, self.network.dim)
         if normalize is not None:
             other.recipe = replace(self.recipe, normalize=normalize)
+        if cls_every is not None:
+            if cls_every < 1:
+                raise BadInput(f"cls_every must be at least 1; it is {cls_every}. BGE-M3's authors take 256.")
+            other.recipe = replace(other.recipe, cls_every=cls_every)
+            other.tokenizer = other.tokenizer.with_cls_every(cls_every)
         dim = other.runtime.truncate_dim or self.network.dim
         other._outline = replace(self._outline, dim=dim, max_tokens=other.tokenizer.max_tokens)
         other._spec = None
         return other
+
+    def tokens(
+        self, texts: Iterable[str], *, role: Role = "document", instruction: str | None = None
+    ) -> list[list[str]]:
+        """For each text the tokens that it is read as, in text: those that the rows of the kind tokens stand for."""
+        check_role(role)
+        rows = self.tokenizer.rows(as_texts(texts), self.prompts.before(role, instruction)).rows
+        return [[self.tokenizer.token(int(i)) for i in row] for row in rows]
 
     def save(self, folder: Path) -> None:
         """Writes the model to a folder that qianru.load reads."""
@@ -196,7 +220,7 @@ class Transformer:
         special = {role: str(token) for role, token in values.mapping("special").items()}
         tokenizer = TextTokenizer(
             stored.files[TOKENIZER], runtime.max_tokens or values.whole("max_tokens"),
-            lower_case=values.flag("lower_case"), special=special,
+            lower_case=values.flag("lower_case"), special=special, cls_every=recipe.cls_every,
         )
         return cls(
             values.text("name"), JsonFile(place, values.mapping("config")), recipe, parts, tokenizer,
@@ -233,7 +257,7 @@ class Transformer:
         shape = module_of(found.config).read_config(found.config, known.causal if known else None)
         limit = min(found.max_tokens or shape.max_tokens, shape.max_tokens)
         if runtime.max_tokens is not None:
-            _check_limit(found.name, runtime.max_tokens, shape.max_tokens)
+            check_limit(found.name, runtime.max_tokens, shape.max_tokens)
         return cls(
             found.name, found.config, recipe, parts,
             TextTokenizer(content, runtime.max_tokens or limit, lower_case=found.lower_case, special=special),
@@ -283,25 +307,26 @@ class Transformer:
         tokens = [self.tokenizer.rows(texts[at : at + AT_ONCE], prompt) for at in range(0, len(texts), AT_ONCE)]
         skip = 0 if self.recipe.include_prompt else self.tokenizer.prompt_length(prompt)
         forward = partial(
-            self.network.outputs, kinds=kinds, skip=skip, truncate_dim=self.runtime.truncate_dim,
-            normalize=self.recipe.normalize, unused=self.tokenizer.special_ids(),
+            self.network.outputs, kinds=kinds, recipe=self.recipe, skip=skip, truncate_dim=self.runtime.truncate_dim,
+            unused=self.tokenizer.special_ids(),
         )
         rows = [row for part in tokens for row in part.rows]
         made = run(rows, forward, partial(self._blank, kinds), self.device, report)
         n_tokens = np.concatenate([np.zeros(0, np.int64), *(part.n_tokens for part in tokens)])
         n_cut = sum(part.n_cut for part in tokens)
-        return Embeddings(self.name, n_tokens, n_cut, made.dense, made.sparse, made.multi)
+        return Embeddings(self.name, n_tokens, n_cut, made.dense, made.sparse, made.multi, made.tokens)
 
     def _blank(self, kinds: tuple[Kind, ...], n: int) -> Outputs:
         """What n texts without tokens come to."""
         from qianru.runtime.loop import Outputs
 
         nowhere = np.zeros(n + 1, np.int64)
-        vocab_size, size = self.network.backbone.config.vocab_size, self.network.multi_dim
+        shape, size = self.network.backbone.config, self.network.multi_dim
         return Outputs(
             np.zeros((n, self._outline.dim or 0), np.float32) if "dense" in kinds else None,
-            SparseRows(nowhere, nowhere[:0], np.zeros(0, np.float32), vocab_size) if "sparse" in kinds else None,
+            SparseRows(nowhere, nowhere[:0], np.zeros(0, np.float32), shape.vocab_size) if "sparse" in kinds else None,
             Ragged(np.zeros((0, size), np.float32), nowhere) if "multi" in kinds else None,
+            Ragged(np.zeros((0, shape.hidden_size), np.float32), nowhere) if "tokens" in kinds else None,
         )
 
     def _identity(self) -> Stored:
@@ -312,7 +337,7 @@ class Transformer:
             "truncate_dim": self.runtime.truncate_dim, "shape": self.network.backbone.config.settings(),
         }
         tensors = self.network.source if self._packed else self.network.named_tensors()
-        arrays: dict[str, Array] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
+        arrays = LazyArrays(tensors, unchanged=self._packed)
         return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.content})
 
 
@@ -322,14 +347,15 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
 
     if len(parts) == 1:
         return parts[0]
-    whole = Outputs.concat([Outputs(part.dense, part.sparse, part.multi) for part in parts])
+    whole = Outputs.concat([Outputs(part.dense, part.sparse, part.multi, part.tokens) for part in parts])
     return Embeddings(
         parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
-        whole.dense, whole.sparse, whole.multi,
+        whole.dense, whole.sparse, whole.multi, whole.tokens,
     )
 
 
-def _check_limit(name: str, max_tokens: int, most: int) -> None:
+def check_limit(name: str, max_tokens: int, most: int) -> None:
+    """BadInput for more tokens than a model has positions for."""
     if max_tokens > most:
         raise BadInput(f"{name} reads at most {most} tokens, fewer than max_tokens={max_tokens}.")
 
@@ -339,7 +365,7 @@ def _check_dim(name: str, truncate_dim: int, dim: int) -> None:
         raise BadInput(f"{name} makes {dim} dimensions, fewer than truncate_dim={truncate_dim}.")
 
 
-def _check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> None:
+def check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> None:
     """BadInput if int8 changed the worst text too much; the mean would hide it."""
     worst = float((exact * rounded).sum(1).min()) if len(exact) else 1.0
     if not worst >= INT8_COSINE:   # also if it is no number
