@@ -11,7 +11,8 @@
     ├── CollectionError  OSError          a stored collection cannot be used as it is
     │   ├── CollectionBusy                another process is writing to it
     │   ├── CollectionDamaged             its files are not what was written
-    │   └── ModelMismatch                 it was made with another model
+    │   ├── ModelMismatch                 it was made with another model
+    │   └── ClusterFailed                 the server that it is on cannot be reached, refuses or answers nonsense
     ├── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
     └── ServerFailed     ConnectionError  a server cannot be reached, refuses or answers nonsense
 """
@@ -92,6 +93,17 @@ class StorageFailed(QianruError, OSError):
 
 class ServerFailed(QianruError, ConnectionError):
     """A server cannot be reached, refuses or answers nonsense."""
+
+
+class ClusterFailed(CollectionError, ServerFailed):
+    """The server that a collection is on cannot be reached, refuses or answers nonsense.
+
+    status: of its answer, None if there was none
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""What the environment says about models: where they are kept, where they come from. Read at the call, never at import.
+"""What the environment says: where models are kept and come from, and keys. Read at the call, never at import.
 
     QIANRU_CACHE                   where downloads are kept; else $XDG_CACHE_HOME/qianru; else ~/.cache/qianru
     HF_ENDPOINT                    a mirror of Hugging Face, e.g. https://hf-mirror.com
@@ -6,6 +6,7 @@
     HF_TOKEN                       for models that Hugging Face gives out on request
     QIANRU_OFFLINE, HF_HUB_OFFLINE 1: nothing is downloaded
     OPENAI_BASE_URL                the endpoint that is meant when a remote model names none
+    QIANRU_QDRANT_API_KEY          for collections on a Qdrant server that asks for one
     QIANRU_TRUSTED_HOSTS           hosts, apart by commas, that a saved remote model may send texts and its key to
 """
 

@@ -253,7 +253,7 @@ def _refusal(host: str, error: HTTPError) -> Failure:
     return Failure(f"{host} answers {error.code} {error.reason}" + (f": '{words}'." if words else "."),
                    status=error.code, code=error.headers.get("X-Error-Code") or code, said=words,
                    transient=error.code in WORTH_ANOTHER_TRY and code not in FINAL_CODES,
-                   wait_s=_asked_wait(error.headers.get("Retry-After")))
+                   wait_s=asked_wait(error.headers.get("Retry-After")))
 
 
 def _message(content: bytes) -> tuple[bytes, str]:
@@ -269,10 +269,10 @@ def _message(content: bytes) -> tuple[bytes, str]:
     return message, code if isinstance(code, str) else ""
 
 
-def _asked_wait(value: str | None) -> float | None:
+def asked_wait(value: str | None) -> float | None:
     """Seconds, from a number or a date.
 
-    >>> _asked_wait("7"), _asked_wait("soon"), _asked_wait("Wed, 21 Oct 2015 07:28:00 GMT")
+    >>> asked_wait("7"), asked_wait("soon"), asked_wait("Wed, 21 Oct 2015 07:28:00 GMT")
     (7.0, None, 0.0)
     """
     if not value:

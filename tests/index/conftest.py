@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from clusters import QDRANT_URL, in_memory, on_server
 from poems import POEMS
 
 from qianru.index.base import Index
+from qianru.index.cluster import ClusterIndex
 from qianru.index.collection import Collection
 from qianru.index.engine import EngineIndex
 from qianru.index.exact import ExactIndex
@@ -18,10 +20,18 @@ Make = Callable[..., Index]
 FACTORIES: dict[str, Callable[[Path, Sequence[Kind], int], Index]] = {
     "exact": lambda _, kinds, dim: ExactIndex(kinds, dim),
     "engine": lambda path, kinds, dim: EngineIndex.create(path, kinds, dim),
+    "cluster": lambda _, kinds, dim: ClusterIndex.create(in_memory(), "index", kinds, dim),
+    "server": lambda path, kinds, dim: ClusterIndex.create(on_server(), str(path.parent.name + path.name), kinds, dim),
 }
+PARAMS = [pytest.param(name, marks=[pytest.mark.cluster] if name == "server" else []) for name in FACTORIES
+          if name != "server" or QDRANT_URL]
 
 
-@pytest.fixture(params=FACTORIES)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cluster: needs the Qdrant server that QDRANT_URL names")
+
+
+@pytest.fixture(params=PARAMS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """make(kinds, dim) gives a new, empty index."""
     made: list[Index] = []
