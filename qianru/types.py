@@ -135,6 +135,7 @@ class Embeddings:
     n_tokens: (n,) tokens that each text had, before any cut
     n_truncated: how many of the texts were longer than the model takes
     dense: (n, d);  sparse: n rows;  multi: n matrices
+    tokens: n matrices of all tokens' states as the model's last layer leaves them, special ones and prompts among them
     """
 
     model: str
@@ -143,9 +144,10 @@ class Embeddings:
     dense: FloatArray | None = None
     sparse: SparseRows | None = None
     multi: Ragged | None = None
+    tokens: Ragged | None = None
 
     def __post_init__(self) -> None:
-        for kind in ("dense", "sparse", "multi"):
+        for kind in ("dense", "sparse", "multi", "tokens"):
             part = getattr(self, kind)
             if part is not None and len(part) != len(self.n_tokens):
                 raise ShapeMismatch(f"{len(part)} {kind} vectors do not fit {len(self.n_tokens)} texts.")
@@ -156,7 +158,7 @@ class Embeddings:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds that are present."""
-        every: tuple[Kind, ...] = ("dense", "sparse", "multi")
+        every: tuple[Kind, ...] = ("dense", "sparse", "multi", "tokens")
         return tuple(kind for kind in every if getattr(self, kind) is not None)
 
 

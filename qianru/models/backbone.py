@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qianru.errors import SpecMismatch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from qianru.models.json_file import JsonFile
     from qianru.runtime.packing import Packed
@@ -72,6 +72,11 @@ class Backbone(Protocol):
     @property
     def config(self) -> Shape:
         """Its sizes."""
+        ...
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Where nearly all of its weights are."""
         ...
 
     def __call__(self, batch: Packed) -> Tensor:

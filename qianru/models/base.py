@@ -18,7 +18,7 @@ class ModelSpec:
 
     name: for people, e.g. "bm25" or "m3e-base"
     family: which code runs it, e.g. "bm25", "word2vec"
-    kinds: what encode can make
+    kinds: what encode makes;  on_request: what it makes besides if asked by name, being large
     fingerprint: changes if and only if the vectors may change; stored with every collection
     dim: of dense vectors;  max_tokens: None if texts of any length are read whole
     """
@@ -29,6 +29,7 @@ class ModelSpec:
     fingerprint: str
     dim: int | None = None
     max_tokens: int | None = None
+    on_request: tuple[Kind, ...] = ()
 
 
 @runtime_checkable
@@ -52,7 +53,7 @@ class Model(Protocol):
         """The texts' vectors, row i for text i; a text's vectors do not depend on its neighbours.
 
         role: queries and documents may be embedded differently
-        kinds: a subset of spec.kinds, None for all
+        kinds: a subset of spec.kinds and spec.on_request, None for all of the former
         Raises BadInput for kinds that the model cannot make, NotFitted before fit.
         """
         ...
@@ -128,15 +129,16 @@ class Explains(Protocol):
 
 
 def chosen_kinds(spec: ModelSpec, kinds: Sequence[Kind] | None) -> tuple[Kind, ...]:
-    """The kinds to make: those asked for, in the model's order, or all."""
+    """The kinds to make: those asked for, in the model's order, or all that need not be asked for."""
     if kinds is None:
         return spec.kinds
     if isinstance(kinds, str):
         raise BadInput(f"kinds is a list of kinds. Write [{kinds!r}].")
-    missing = [kind for kind in kinds if kind not in spec.kinds]
+    able = (*spec.kinds, *spec.on_request)
+    missing = [kind for kind in kinds if kind not in able]
     if missing or not kinds:
         raise BadInput(
             f"{spec.name} makes {' and '.join(spec.kinds)} vectors, not {' and '.join(missing) or 'none'}. "
-            f"Ask for {', '.join(spec.kinds)}, or load a model that makes the others."
+            f"Ask for {', '.join(able)}, or load a model that makes the others."
         )
-    return tuple(kind for kind in spec.kinds if kind in kinds)
+    return tuple(kind for kind in able if kind in kinds)

@@ -2,7 +2,7 @@
 
     dense           (n, d) float32
     sparse.offsets  (n + 1,), sparse.terms (nnz,), sparse.weights (nnz,)
-    multi.data      (total, d), multi.offsets (n + 1,)
+    multi.data      (total, d), multi.offsets (n + 1,);  tokens.data and tokens.offsets alike
     n_tokens        (n,)
     header "qianru" {"format": 1, "model": …, "ids": […], "n_truncated": …, "width": …, and what the writer adds}
 """
@@ -57,8 +57,9 @@ def save_embeddings(
         rows = embeddings.sparse
         arrays |= {"sparse.offsets": rows.offsets, "sparse.terms": rows.terms, "sparse.weights": rows.weights}
         header["width"] = rows.width
-    if embeddings.multi is not None:
-        arrays |= {"multi.data": embeddings.multi.data, "multi.offsets": embeddings.multi.offsets}
+    for kind, ragged in (("multi", embeddings.multi), ("tokens", embeddings.tokens)):
+        if ragged is not None:
+            arrays |= {f"{kind}.data": ragged.data, f"{kind}.offsets": ragged.offsets}
     new = path.with_name(f".{path.name}.new")
     told = json.dumps(header, ensure_ascii=True, sort_keys=True)
     try:
@@ -85,14 +86,14 @@ def load_embeddings(path: Path) -> Named:
             raise
         raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
     try:
-        sparse = multi = None
+        sparse = None
         if "sparse.offsets" in arrays:
             offsets, terms, weights = (arrays[f"sparse.{part}"] for part in ("offsets", "terms", "weights"))
             sparse = SparseRows(offsets, terms, weights, header.pop("width"))
-        if "multi.offsets" in arrays:
-            multi = Ragged(arrays["multi.data"], arrays["multi.offsets"])
+        multi, tokens = (Ragged(arrays[f"{kind}.data"], arrays[f"{kind}.offsets"]) if f"{kind}.offsets" in arrays
+                         else None for kind in ("multi", "tokens"))
         ids, model, n_truncated = header.pop("ids"), header.pop("model"), header.pop("n_truncated")
-        made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi)
+        made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi, tokens)
         if len(ids) != len(made):
             raise ShapeMismatch(f"{len(ids)} ids do not fit {len(made)} texts.")
     except (KeyError, ShapeMismatch) as error:

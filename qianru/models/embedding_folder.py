@@ -81,7 +81,7 @@ def embed_to(
         _begin(folder, card)
         shards: list[dict[str, Any]] = []
         n_texts = n_before = n_truncated = 0
-        n_chars = MULTI_SHARD_CHARS if "multi" in kinds else SHARD_CHARS
+        n_chars = MULTI_SHARD_CHARS if {"multi", "tokens"} & set(kinds) else SHARD_CHARS
         for number, (ids, listed) in enumerate(_groups(texts, plan.shard_texts, n_chars)):
             path, digest = folder / _name(number), _digest(ids, listed)
             if path.exists():

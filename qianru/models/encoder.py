@@ -166,7 +166,8 @@ class Layer(nn.Module):
         shapes = {"qkv": (hidden, hidden), "out": (hidden, hidden), "up": (inner, hidden), "down": (hidden, inner)}
         for name, sources in self.TENSORS:
             n_out, n_in = shapes[name]
-            weight = torch.cat([weights.take(f"{prefix}{source}.weight", n_out, n_in) for source in sources])
+            parts = [weights.take(f"{prefix}{source}.weight", n_out, n_in) for source in sources]
+            weight = parts[0] if len(parts) == 1 else torch.cat(parts)   # a single one stays mapped, not copied
             bias = torch.cat([weights.take(f"{prefix}{source}.bias", n_out) for source in sources])
             activation = config.activation if name == "up" else "none"
             self.add_module(name, Linear(weight.float(), bias.float(), activation))

@@ -112,7 +112,8 @@ def fingerprint(stored: Stored) -> str:
             digest.update(part)
 
     put(stored.family.encode(), _json(stored.settings))
-    for name, array in sorted(stored.arrays.items()):
+    for name in sorted(stored.arrays):
+        array = stored.arrays[name]      # one at a time: they may be made only now
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         put(b"array", name.encode(), little.dtype.str.encode(), repr(array.shape).encode())
         put(little.reshape(-1).view(np.uint8).data)

@@ -52,6 +52,18 @@ def pooled(hidden: Tensor, batch: Packed, poolings: Iterable[str], skip: int = 0
     return torch.cat(parts)
 
 
+def mean_of_cls(hidden: Tensor, batch: Packed, every: int) -> Tensor:
+    """(n, d) means of the states of each text's [CLS] tokens, of which one stands before every `every` tokens.
+
+    Source: Chen et al. 2024 (BGE-M3), appendix on MCLS: long texts by a model that was trained on short ones.
+    """
+    parts: list[Tensor] = []
+    for group in batch.groups:
+        states = hidden[group.tokens].view(group.n, group.length, -1)            # (n, length, d)
+        parts.append(states[:, : group.length - 1 : every + 1].mean(1))          # the last token is [SEP]
+    return torch.cat(parts)
+
+
 class DenseHead(nn.Module):
     """x -> activation(x W' + b) [+ x R' or x]: sentence-transformers' Dense."""
 
@@ -119,12 +131,16 @@ def term_weights(scores: Tensor, batch: Packed, unused: IntArray, width: int) ->
     return SparseRows(offsets, keys % width, weights, width)
 
 
-def token_vectors(vectors: Tensor, batch: Packed) -> Ragged:
-    """Vectors of length 1 of all tokens but the first of each text.
+def token_vectors(vectors: Tensor, batch: Packed, cls_every: int | None = None) -> Ragged:
+    """Vectors of length 1 of all tokens of each text but [CLS].
 
     vectors: (total, d) of the multi head
     """
-    keep = np.ones(len(vectors), bool)
-    keep[batch.offsets[:-1]] = False   # the first stands for the whole text, which the dense vector does already
+    lengths = np.diff(batch.offsets)
+    places = np.arange(len(vectors)) - np.repeat(batch.offsets[:-1], lengths)
+    keep = places > 0                  # [CLS] stands for the whole text, which the dense vector does already
+    if cls_every is not None:
+        keep &= (places % (cls_every + 1) > 0) | (places == np.repeat(lengths, lengths) - 1)
     kept = functional.normalize(vectors[torch.from_numpy(keep).to(vectors.device)], dim=-1)
-    return Ragged(kept.float().cpu().numpy(), batch.offsets - np.arange(len(batch.offsets)))
+    before = np.concatenate([[0], np.cumsum(keep)])
+    return Ragged(kept.float().cpu().numpy(), before[batch.offsets])

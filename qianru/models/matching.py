@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qianru.errors import BadInput
 from qianru.models.base import Model, as_texts
 from qianru.scores.by_kind import align, kind_scores_pairs, shared_terms, weighted_mean
-from qianru.types import FloatArray, Kind, Role
+from qianru.types import FloatArray, Kind
 
 if TYPE_CHECKING:
     from qianru.models.transformer import Transformer
@@ -86,17 +86,11 @@ def explain_match(
         SharedToken(model.tokenizer.token(int(term)), float(left), float(right), float(left * right))
         for term, left, right in zip(*shared_terms(asked.sparse, told.sparse), strict=True)
     )
-    query_tokens, document_tokens = _tokens(model, query, "query"), _tokens(model, document, "document")
+    (query_tokens,), (document_tokens,) = model.tokens([query], role="query"), model.tokens([document])
     best = align(asked.multi.row(0), told.multi.row(0))
     aligned = tuple(
-        AlignedToken(token, document_tokens[place], float(score))
-        for token, place, score in zip(query_tokens, best.tokens, best.scores, strict=False)   # none if one is empty
+        AlignedToken(token, document_tokens[1 + place], float(score))     # [CLS] has no multi vector
+        for token, place, score in zip(query_tokens[1:], best.tokens, best.scores, strict=False)  # none if one is empty
     )
     return Match(float(weighted_mean(parts, chosen)[0]), {kind: float(part[0]) for kind, part in parts.items()},
                  shared, aligned)
-
-
-def _tokens(model: Transformer, text: str, role: Role) -> list[str]:
-    """The tokens that the rows of a text's multi vectors stand for: all but the first."""
-    ids = model.tokenizer.rows([text], model.prompts.before(role)).rows[0]
-    return [model.tokenizer.token(int(i)) for i in ids[1:]]

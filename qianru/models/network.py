@@ -11,13 +11,13 @@ from typing import cast
 from torch import Tensor, nn
 
 from qianru.models.backbone import Backbone, Shape, module_of
-from qianru.models.heads import DenseHead, TokenHead, finished, pooled, term_weights, token_vectors
+from qianru.models.heads import DenseHead, TokenHead, finished, mean_of_cls, pooled, term_weights, token_vectors
 from qianru.models.json_file import JsonFile
 from qianru.models.recipe import Recipe, part_names
 from qianru.models.weights import Lazy, Weights
 from qianru.runtime.loop import Outputs
 from qianru.runtime.packing import Packed
-from qianru.types import IntArray, Kind
+from qianru.types import IntArray, Kind, Ragged
 
 Parts = Mapping[str, Mapping[str, Lazy]]
 """part -> its tensors; the parts are those that `part_names` lists."""
@@ -52,31 +52,43 @@ class Network(nn.Module):
             f"{part}/{name}": tensor for part, weights in opened.items() for name, tensor in weights.taken.items()
         }
 
-    def dense_vectors(self, hidden: Tensor, batch: Packed, skip: int = 0) -> Tensor:
+    def dense_vectors(self, hidden: Tensor, batch: Packed, skip: int = 0, cls_every: int | None = None) -> Tensor:
         """(n, dim) of the states of all tokens, or of the first of each row; neither sliced nor normalised.
 
         skip: tokens of a prompt at the beginning of each row that do not count
         """
-        vectors = hidden if len(hidden) == len(batch) else pooled(hidden, batch, self.recipe.pooling, skip)
+        if len(hidden) == len(batch):
+            vectors = hidden
+        elif cls_every is not None:
+            vectors = mean_of_cls(hidden, batch, cls_every)
+        else:
+            vectors = pooled(hidden, batch, self.recipe.pooling, skip)
         for layer in self.dense:
             vectors = layer(vectors)
         return vectors
 
     def outputs(
-        self, batch: Packed, kinds: Sequence[Kind], *, skip: int, truncate_dim: int | None, normalize: bool,
+        self, batch: Packed, kinds: Sequence[Kind], recipe: Recipe, *, skip: int, truncate_dim: int | None,
         unused: IntArray,
     ) -> Outputs:
-        """Every kind asked for, from one pass. unused: token ids that never count as terms."""
-        first_only = tuple(kinds) == ("dense",) and self.recipe.pooling == ("cls",) and not skip
+        """Every kind asked for, from one pass.
+
+        recipe: how to use the network now: it may normalise or read [CLS] otherwise than the one it was made with
+        unused: token ids that never count as terms
+        """
+        every = recipe.cls_every
+        first_only = tuple(kinds) == ("dense",) and recipe.pooling == ("cls",) and not skip and every is None
         hidden = self.backbone.first_tokens(batch) if first_only else self.backbone(batch)
         dense = None
         if "dense" in kinds:
-            dense = finished(self.dense_vectors(hidden, batch, skip), truncate_dim, normalize).float().cpu().numpy()
+            vectors = self.dense_vectors(hidden, batch, skip, every)
+            dense = finished(vectors, truncate_dim, recipe.normalize).float().cpu().numpy()
         return Outputs(
             dense,
             term_weights(self.heads["sparse_linear"](hidden), batch, unused, self.backbone.config.vocab_size)
             if "sparse" in kinds else None,
-            token_vectors(self.heads["colbert_linear"](hidden), batch) if "multi" in kinds else None,
+            token_vectors(self.heads["colbert_linear"](hidden), batch, every) if "multi" in kinds else None,
+            Ragged(hidden.float().cpu().numpy(), batch.offsets) if "tokens" in kinds else None,
         )
 
     def named_tensors(self) -> dict[str, Tensor]:

@@ -72,6 +72,7 @@ class Recipe:
 
     include_prompt: whether the prompt's tokens count in pooling
     token_heads: whether BGE-M3's sparse and multi heads are there
+    cls_every: a [CLS] before every so many tokens, whose states are averaged; None for one before all of them
     """
 
     pooling: tuple[str, ...]
@@ -79,12 +80,16 @@ class Recipe:
     dense: tuple[DenseSpec, ...] = ()
     normalize: bool = False
     token_heads: bool = False
+    cls_every: int | None = None
 
     def __post_init__(self) -> None:
         wrong = [pooling for pooling in self.pooling if pooling not in POOLINGS]
         if wrong or not self.pooling:
             raise SpecMismatch(f"There is no pooling {wrong[0] if wrong else 'at all'!r:.60}; supported are "
                                f"{', '.join(POOLINGS)}.")
+        if self.cls_every is not None and self.pooling != ("cls",):
+            raise BadInput(f"cls_every averages the states of [CLS]; this model pools by {' + '.join(self.pooling)}, "
+                           "which sees every token anyway. Leave it out.")
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -103,7 +108,10 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """The same as JSON can say it."""
-        return {**asdict(self), "pooling": list(self.pooling), "dense": [asdict(dense) for dense in self.dense]}
+        every = {} if self.cls_every is None else {"cls_every": self.cls_every}
+        return {"pooling": list(self.pooling), "include_prompt": self.include_prompt,
+                "dense": [asdict(dense) for dense in self.dense], "normalize": self.normalize,
+                "token_heads": self.token_heads, **every}
 
     @classmethod
     def read(cls, values: JsonFile) -> Recipe:
@@ -116,6 +124,7 @@ class Recipe:
             tuple(map(str, pooling)), values.flag("include_prompt"),
             tuple(_dense(JsonFile(values.path, entry)) for entry in dense if isinstance(entry, Mapping)),
             values.flag("normalize"), values.flag("token_heads"),
+            values.whole("cls_every") if values.has("cls_every") else None,
         )
 
 

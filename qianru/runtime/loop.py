@@ -24,6 +24,7 @@ class Outputs:
     dense: FloatArray | None = None
     sparse: SparseRows | None = None
     multi: Ragged | None = None
+    tokens: Ragged | None = None
 
     @classmethod
     def concat(cls, parts: Sequence[Outputs]) -> Outputs:
@@ -31,10 +32,12 @@ class Outputs:
         dense = [part.dense for part in parts if part.dense is not None]
         sparse = [part.sparse for part in parts if part.sparse is not None]
         multi = [part.multi for part in parts if part.multi is not None]
+        tokens = [part.tokens for part in parts if part.tokens is not None]
         return cls(
             np.concatenate(dense) if dense else None,
             SparseRows.concat(sparse) if sparse else None,
             _concat_ragged(multi) if multi else None,
+            _concat_ragged(tokens) if tokens else None,
         )
 
     def take(self, rows: IntArray) -> Outputs:
@@ -43,6 +46,7 @@ class Outputs:
             None if self.dense is None else self.dense[rows],
             None if self.sparse is None else self.sparse.take(rows),
             None if self.multi is None else _take_ragged(self.multi, rows),
+            None if self.tokens is None else _take_ragged(self.tokens, rows),
         )
 
 
