@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -53,7 +53,17 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor, causal: bool, shared
         return scaled_dot_product_attention(query, key, value)
     q, k, v = (states.reshape(n * n_heads, length, d) for states in (query, key, value))
     scores = torch.baddbmm(_NOTHING, q, k.transpose(1, 2), beta=0, alpha=d**-0.5)   # (n * n_heads, length, length)
-    return torch.bmm(scores.softmax(-1), v).view(n, n_heads, length, d)
+    return torch.bmm(_softmax()(scores), v).view(n, n_heads, length, d)
+
+
+@cache
+def _softmax() -> Callable[[Tensor], Tensor]:
+    """Of bfloat16 scores, by numba if it is there."""
+    try:
+        from qianru.runtime.softmax_numba import softmax_
+    except ImportError:
+        return partial(torch.softmax, dim=-1)
+    return softmax_
 
 
 def _heads_first(states: Tensor, group: Group) -> Tensor:

@@ -1,17 +1,9 @@
-"""What stands before and after an int8 product, one pass over memory each, compiled by numba at the first use.
-
-The compiled code is kept on disk beside this file or in numba's own cache. Rows are split over threads here, because
-numba's own threads must not be entered twice at once, and a server does that.
-"""
+"""What stands before and after an int8 product, one pass over memory each, compiled by numba at the first use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
@@ -19,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qianru.runtime.activations import ACTIVATIONS
+from qianru.runtime.compiled import bits_of, compiled, spread
 from qianru.runtime.int8_torch import SMALLEST, Kernels
 
 FUSED = {"none": 0, "gelu": 1, "relu": 2}
 """activation -> its number in the kernel; the others are torch's, in a pass of their own."""
-ROWS_PER_THREAD = 64   # fewer are not worth handing over
 EDGE = 3.3             # erf(3.3) is 1 to 3e-6
 
 
@@ -48,15 +40,7 @@ STEEP = np.float32(0.5**0.5)
 ONE, HALF, LIMIT = np.float32(1), np.float32(0.5), np.float32(EDGE * 2**0.5)
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "arcp", "nsz", "nnan"}}
-    try:
-        return numba.njit(cache=True, **options)(function)   # type: ignore[no-any-return]
-    except RuntimeError:   # nowhere to keep the compiled code
-        return numba.njit(**options)(function)   # type: ignore[no-any-return]
-
-
-@_compiled
+@compiled
 def _quantize_rows(x: Any, shift_bits: int, codes: Any, scale: Any, zero: Any, start: int, stop: int) -> None:
     """x: (total, in) the bits of float32 as uint32 (shift_bits 0) or of bfloat16 as uint16 (shift_bits 16)."""
     n = codes.shape[1]
@@ -84,7 +68,7 @@ def _quantize_rows(x: Any, shift_bits: int, codes: Any, scale: Any, zero: Any, s
         zero[t] = middle
 
 
-@_compiled
+@compiled
 def _finish_rows(
     products: Any, bits: Any, scale: Any, zero: Any, sums: Any, bias: Any, activation: int, residual: Any, half: Any,
     start: int, stop: int,
@@ -124,9 +108,9 @@ def quantize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     codes = torch.empty(x.shape, dtype=torch.uint8)
     scale, zero = torch.empty(len(x)), torch.empty(len(x))
     half = x.dtype == torch.bfloat16
-    numbers = _bits(x) if half else x.float().numpy().view(np.uint32)
+    numbers = bits_of(x) if half else x.float().numpy().view(np.uint32)
     rows = (numbers, 16 if half else 0, codes.numpy(), scale.numpy(), zero.numpy())
-    _spread(_quantize_rows, rows, len(x))
+    spread(_quantize_rows, rows, len(x))
     return codes, scale, zero
 
 
@@ -137,41 +121,19 @@ def finish(
     fused = FUSED.get(activation)
     numbers = products.numpy()
     result = products if residual is not None or fused is None else torch.empty(products.shape, dtype=torch.bfloat16)
-    half = _bits(result) if result is not products else _NO_BITS
+    half = bits_of(result) if result is not products else _NO_BITS
     added = residual.contiguous().numpy() if residual is not None and fused is not None else _NO_NUMBERS
     rows = (numbers, numbers.view(np.uint32), scale.numpy(), zero.numpy(), sums.numpy(), bias.numpy(), fused or 0,
             added, half)
-    _spread(_finish_rows, rows, len(products))
+    spread(_finish_rows, rows, len(products))
     if fused is not None:
         return result
     y = ACTIVATIONS[activation](products)
     return y.bfloat16() if residual is None else y + residual
 
 
-def _bits(x: Tensor) -> NDArray[np.uint16]:
-    return x.view(torch.int16).numpy().view(np.uint16)
-
-
 _NO_BITS = np.zeros((0, 1), np.uint16)
 _NO_NUMBERS = np.zeros((0, 1), np.float32)
-
-
-def _spread(kernel: Callable[..., None], arguments: tuple[Any, ...], n: int) -> None:
-    """kernel(*arguments, start, stop) over all n rows, on as many threads as torch uses."""
-    n_parts = min(torch.get_num_threads(), max(n // ROWS_PER_THREAD, 1))
-    if n_parts == 1:
-        kernel(*arguments, 0, n)
-        return
-    edges = [n * i // n_parts for i in range(n_parts + 1)]
-    waiting = [_threads(n_parts - 1).submit(kernel, *arguments, edges[i], edges[i + 1]) for i in range(1, n_parts)]
-    kernel(*arguments, 0, edges[1])
-    for part in waiting:
-        part.result()
-
-
-@lru_cache
-def _threads(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, thread_name_prefix="qianru-int8")
 
 
 NUMBA = Kernels(quantize, finish)
