@@ -80,9 +80,18 @@ def test_four_directions_is_one_softmax_over_all_pairs() -> None:
         candidates += [positive @ q for q in given.QUERIES]
         candidates += [positive @ d for j, d in enumerate(given.DOCUMENTS) if j // given.GROUP != i]
         total -= log_softmax([score / T for score in candidates], i * given.GROUP)
-    made = info_nce(four_directions(Q, D, given.GROUP), TARGET, T).item()
+    own = torch.zeros(len(Q), len(D), dtype=torch.bool).scatter(1, OWN, True)
+    made = info_nce(four_directions(Q, D, TARGET, own), TARGET, T).item()
     assert made == pytest.approx(total / given.B, abs=1e-9)
     assert made == pytest.approx(golden("sentence-transformers", "four_directions"), abs=1e-6)
+
+
+def test_texts_known_to_be_right_count_in_none_of_the_four_directions() -> None:
+    """Queries 0 and 1 ask the same; document 0 answers both."""
+    target, own = torch.tensor([0, 0]), torch.tensor([[True, False], [True, False]])
+    known, alike = own.clone(), torch.ones(2, 2, dtype=torch.bool)
+    finite = torch.isfinite(four_directions(Q[:2], D[:2], target, own, known, alike))
+    assert finite.int().tolist() == [[1, 1, 0, 0, 1, 0, 0, 1], [1, 1, 0, 0, 0, 1, 0, 1]]
 
 
 # --- scored pairs

@@ -48,20 +48,27 @@ def without_near(scores: Tensor, target: Tensor, margin: float) -> Tensor:
     return scores.masked_fill(scores.detach() > limit, -math.inf)
 
 
-def four_directions(queries: Tensor, documents: Tensor, n_candidates: int) -> Tensor:
+def four_directions(
+    queries: Tensor, documents: Tensor, target: Tensor, own: Tensor, known: Tensor | None = None,
+    alike: Tensor | None = None,
+) -> Tensor:
     """(b, c + b + b + c) similarities for GTE's one softmax: of each query with all documents and queries, and of its
     positive with all queries and documents.
 
-    queries: (b, d);  documents: (b * n_candidates, d), each query's positive first, then its negatives; all of length 1
-    A query is not compared with itself, nor its positive with the documents of the same query. The positive of query i
-    is in column i * n_candidates.
+    queries: (b, d);  documents: (c, d);  all of length 1
+    target: (b,) column of each query's positive, in the result as in the documents
+    own: (b, c) bool, the documents that came with a query; they are not compared with its positive
+    known: (b, c) bool, documents that are right too;  alike: (b, b) bool, queries that ask the same; both do not count
     Source: Li et al. 2023 (GTE, arXiv 2308.03281), eq. 3 and 4; hard negatives as documents of the batch.
     """
-    positives = documents[::n_candidates]                                       # (b, d)
-    own = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
+    positives = documents[target]                                                # (b, d)
+    known = torch.zeros_like(own) if known is None else known
+    itself = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
+    asked_alike = itself if alike is None else itself | alike
+    answers_too = known[:, target].T & ~itself                                   # query j that positive i answers
     return torch.cat([
-        queries @ documents.T,
-        (queries @ queries.T).masked_fill(own, -math.inf),
-        positives @ queries.T,
-        (positives @ documents.T).masked_fill(own.repeat_interleave(n_candidates, dim=1), -math.inf),
+        without(queries @ documents.T, target, known),
+        (queries @ queries.T).masked_fill(asked_alike, -math.inf),
+        (positives @ queries.T).masked_fill(answers_too, -math.inf),
+        (positives @ documents.T).masked_fill(own | known, -math.inf),
     ], dim=1)
