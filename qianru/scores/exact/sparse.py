@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,47 +11,106 @@ from numpy.typing import NDArray
 from qianru.errors import BadInput
 from qianru.scores.best import Best, best_of, checked_k
 from qianru.scores.exact.blocks import checked_blocks
+from qianru.scores.exact.compiled import has_numba, spread
 from qianru.scores.ranking import Ranked
-from qianru.types import IntArray, Progress, SparseRows
+from qianru.types import FloatArray, IntArray, Progress, SparseRows
+
+WORTH_COMPILED = 20_000_000     # postings and sums; NumPy needs as long for them as numba to load
+WORTH_A_THREAD = 200_000        # as many take 0.2 ms
+EVERYTHING = np.empty(0, np.uint8)
 
 
 class Postings:
     """Sparse vectors by term: built once, searched many times.
 
-    ids: (n,) of the documents;  rows: their n vectors, terms ascending
-    Scores are summed in float64 and rounded to float32; a document whose score is 0 shares nothing and is never found.
-    Memory: 8 to 16 bytes for each weight, 16 for each document.
+    ids: (n,) of the documents, each another;  rows: their n vectors, terms ascending and unique within a row
+    Scores are summed in float64, in the order of terms, and rounded to float32. A document whose score is 0 shares
+    nothing and is never found.
+    Memory: 8 bytes for each weight, 16 for each term and document; while it is built 40 for each weight.
+    Raises ShapeMismatch where ids and rows are not as many, BadInput for weights that are not finite in float32.
     """
 
     def __init__(self, ids: IntArray, rows: SparseRows) -> None:
-        ((self.ids, rows),) = checked_blocks([(ids, rows)], None)
+        ((numbers, rows),) = checked_blocks([(ids, rows)], None)
         weights = checked_weights(rows)
-        order = np.argsort(rows.terms, kind="stable")
-        self.terms, self._starts = np.unique(rows.terms[order], return_index=True)
-        self._starts = np.append(self._starts, len(order))
-        self._rows = np.repeat(np.arange(len(rows), dtype=np.int32), np.diff(rows.offsets))[order]
-        self._weights = weights[order]
+        places = np.repeat(np.arange(len(rows), dtype=np.uint32), np.diff(rows.offsets))
+        self.order: IntArray | None = None
+        """(n,) row of each document by ascending id, None where they were given so; equal scores then go by place."""
+        if (numbers[1:] <= numbers[:-1]).any():
+            self.order = np.argsort(numbers, kind="stable")
+            numbers = numbers[self.order]
+            place_of = np.empty(len(rows), np.uint32)
+            place_of[self.order] = np.arange(len(rows), dtype=np.uint32)
+            places = place_of[places]
+            by_term = np.lexsort((places, rows.terms))
+        else:
+            by_term = np.argsort(rows.terms, kind="stable")
+        self.ids: NDArray[np.int64] = numbers
+        """(n,) ascending."""
+        terms, starts = np.unique(rows.terms[by_term], return_index=True)
+        self.terms: NDArray[np.int64] = terms.astype(np.int64, copy=False)
+        self.starts: NDArray[np.int64] = np.append(starts, len(by_term)).astype(np.int64)
+        """(t + 1,) term i's postings are places[starts[i]:starts[i + 1]], ascending, with their weights."""
+        self.places, self.weights = places[by_term], weights[by_term]
 
     def __len__(self) -> int:
         """How many documents there are."""
         return len(self.ids)
 
-    def top_k(self, queries: SparseRows, k: int, *, n_threads: int | None = None) -> list[Ranked]:
-        """For each query ids and scores of its k best documents, best first, equal scores by the lower id."""
-        k = checked_k(k)
-        checked_weights(queries)
-        found: list[Ranked] = []
-        for terms, weights in queries:
-            places = np.searchsorted(self.terms, terms)
-            scores = np.zeros(len(self))
-            for place, term, weight in zip(places.tolist(), terms.tolist(), weights.tolist(), strict=True):
-                if place < len(self.terms) and self.terms[place] == term:
-                    span = slice(self._starts[place], self._starts[place + 1])
-                    scores[self._rows[span]] += self._weights[span].astype(np.float64) * weight
-            narrow = scores.astype(np.float32)
-            at = np.flatnonzero(narrow)
-            found.append(best_of(self.ids[at], narrow[at], k))
-        return found
+    def top_k(
+        self, queries: SparseRows, k: int, *, able: NDArray[np.bool_] | None = None, n_threads: int | None = None
+    ) -> list[Ranked]:
+        """For each query ids and scores of its k best documents, best first, equal scores by the lower id.
+
+        able: (n,) whether a document may be found, in the order of self.ids; None for all
+        n_threads: None for one a core, where there is enough to do
+        Memory: 8 bytes for each of queries x k places, and per thread 100 KB (without numba 12 bytes a document).
+        """
+        k = min(checked_k(k), len(self))
+        weights = checked_weights(queries)
+        if not k:
+            return [(self.ids[:0], self.weights[:0])] * len(queries)
+        mask = EVERYTHING if able is None else np.ascontiguousarray(able).view(np.uint8)
+        work = self._work(queries)
+        if has_numba() and ("numba" in sys.modules or work > WORTH_COMPILED):
+            return self._compiled(queries, weights, k, mask, n_threads, work)
+        narrow = SparseRows(queries.offsets, queries.terms, weights, queries.width)
+        return [self._one(terms, of_terms, k, mask) for terms, of_terms in narrow]
+
+    def _work(self, queries: SparseRows) -> int:
+        """How many sums there are to look at, and about how many postings to add to them."""
+        return len(queries) * len(self) + len(queries.terms) * (len(self.places) // max(len(self.terms), 1))
+
+    def _compiled(
+        self, queries: SparseRows, weights: NDArray[np.float32], k: int, able: NDArray[np.uint8],
+        n_threads: int | None, work: int,
+    ) -> list[Ranked]:
+        from qianru.scores.exact.sparse_numba import search
+
+        n = len(queries)
+        longest = len(queries.terms) if n == 1 else int(np.diff(queries.offsets).max(initial=0))
+        scores, places, counts = np.empty((n, k), np.float32), np.zeros((n, k), np.uint32), np.empty(n, np.int64)
+
+        def part(start: int, stop: int) -> None:
+            search(self.terms, self.starts, self.places, self.weights, able, len(self), queries.offsets, queries.terms,
+                   weights, longest, scores, places, counts, start, stop)
+
+        spread(part, n, n_threads, max(1, WORTH_A_THREAD * n // max(work, 1)))
+        ids = self.ids[places]
+        return [(ids[i, :m], scores[i, :m]) for i, m in enumerate(counts.tolist())]
+
+    def _one(self, terms: IntArray, weights: FloatArray, k: int, able: NDArray[np.uint8]) -> Ranked:
+        sums = np.zeros(len(self))
+        for t, term, weight in zip(np.searchsorted(self.terms, terms).tolist(), terms.tolist(), weights.tolist(),
+                                   strict=True):
+            if t < len(self.terms) and self.terms[t] == term:
+                span = slice(self.starts[t], self.starts[t + 1])
+                sums[self.places[span]] += self.weights[span] * np.float64(weight)
+        if len(able):
+            sums *= able
+        narrow = sums.astype(np.float32)
+        places = np.flatnonzero(narrow)
+        return best_of(self.ids[places], narrow[places], k)
 
 
 def sparse_top_k(
@@ -63,14 +123,32 @@ def sparse_top_k(
 ) -> list[Ranked]:
     """For each query ids and scores of its k best documents, best first, equal scores by the lower id.
 
-    blocks: (ids (b,), b sparse rows); each is read once and turned into Postings
-    A document that shares no term with the query is never found. Raises BadInput for weights that are not finite.
+    blocks: (ids (b,), b sparse rows); each is read once and turned into Postings; no id may stand in two of them
+    progress: counts documents
+    A document that shares no term with the query is never found.
+    Memory: 40 bytes for each weight of PART_WEIGHTS, since a larger block is cut, and the answers.
+    Raises BadInput for weights that are not finite in float32.
     """
     best = Best(len(queries), k)
     for ids, rows in checked_blocks(blocks, progress):
-        for query, (found, scores) in enumerate(Postings(ids, rows).top_k(queries, best.k, n_threads=n_threads)):
-            best.offer_to(query, scores, found)
+        for start, stop in _parts(rows):
+            postings = Postings(ids[start:stop], rows.take(np.arange(start, stop)) if stop - start < len(ids) else rows)
+            for query, (found, scores) in enumerate(postings.top_k(queries, best.k, n_threads=n_threads)):
+                best.offer_to(query, scores, found)
     return best.rankings()
+
+
+PART_WEIGHTS = 1 << 23
+
+
+def _parts(rows: SparseRows) -> Iterable[tuple[int, int]]:
+    """Spans of rows with at most PART_WEIGHTS weights; one row at least."""
+    start = 0
+    while start < len(rows):
+        stop = int(np.searchsorted(rows.offsets, rows.offsets[start] + PART_WEIGHTS, "right")) - 1
+        stop = min(max(stop, start + 1), len(rows))
+        yield start, stop
+        start = stop
 
 
 def checked_weights(rows: SparseRows) -> NDArray[np.float32]:
