@@ -19,8 +19,8 @@ from qianru.errors import BadInput
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from qianru.index.answers import Explanation
     from qianru.index.collection import Collection
+    from qianru.index.explanation import Explanation
     from qianru.types import Hit, Kind
 
 EXCERPT = 240          # characters of a passage to show

@@ -1,64 +1,12 @@
-"""What a search answers: rankings fused into hits, the words that query and text share, and what made a score."""
+"""The words that a query and a text share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
-from qianru.index.base import Ranking
-from qianru.index.storage import Storage
-from qianru.scores import fuse_rrf, fuse_weighted
 from qianru.text.analyze import Analyzer
 from qianru.text.stopwords import stop_words
-from qianru.types import Hit, Kind
-
-Fusion = Literal["rrf", "weighted"]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a document has its scores for a query.
-
-    terms: (word, what it adds to the sparse score), largest first;  scores: kind -> score
-    """
-
-    query: str
-    id: str
-    scores: Mapping[str, float]
-    terms: Sequence[tuple[str, float]] = ()
-
-
-def hits_of(
-    storage: Storage, found: Mapping[Kind, Ranking], k: int, fusion: Fusion, weights: Sequence[float]
-) -> list[Hit]:
-    """The k best documents of what each kind of vector found for one query, best first.
-
-    weights: one for each kind, in the order of found
-    """
-    rankings = list(found.values())
-    if len(rankings) == 1:
-        ids, scores = rankings[0]
-    else:
-        ids, scores = fuse_rrf(rankings, weights) if fusion == "rrf" else fuse_weighted(rankings, weights)
-    ns = ids[:k].tolist()
-    documents = storage.documents(ns)
-    places = {kind: {n: place for place, n in enumerate(ranking.ids.tolist())} for kind, ranking in found.items()}
-    hits = []
-    for n, score in zip(ns, scores[:k].tolist(), strict=True):
-        in_kinds = {kind: place[n] for kind, place in places.items() if n in place}
-        hits.append(Hit(
-            documents[n].id, documents[n].text, documents[n].fields, score,
-            scores={kind: float(found[kind].scores[place]) for kind, place in in_kinds.items()},
-            ranks={kind: place + 1 for kind, place in in_kinds.items()},
-        ))
-    return hits
-
-
-def without_zeros(ranking: Ranking) -> Ranking:
-    """Without similarities of 0: a text of which the model knows no word is a zero vector, and like nothing."""
-    known = ranking.scores != 0
-    return ranking if known.all() else Ranking(ranking.ids[known], ranking.scores[known])
 
 
 def shared_words(analyzer: Analyzer, query: str, text: str) -> list[tuple[int, int]]:

@@ -65,7 +65,7 @@ class Follower:
         total = self._storage.query("SELECT count(*) FROM documents WHERE sequence > ?", (self._sequence,))[0][0]
         done = 0
         for rows in self._storage.each_stored(self._sequence):
-            self._index.add(rows.ns, self._weighed(rows.embeddings), rows.fields)
+            self._index.add(rows.ns, self.weighed(rows.embeddings, self._mean_length), rows.fields)
             done += len(rows.ns)
             if progress is not None:
                 progress(done, total)
@@ -89,6 +89,22 @@ class Follower:
         self._mean_length = 0.0
         self.catch_up(progress)
         self.mark()
+
+    def weighed(self, stored: Embeddings, mean_length: float | None = None) -> Embeddings:
+        """Stored vectors as they are scored: BM25's counts as weights, for the mean length of now if none is given."""
+        if self._bm25 is None or stored.sparse is None:
+            return stored
+        weights = self._bm25.weigh(stored.sparse, stored.n_tokens, mean_length or self._bm25.mean_length)
+        return Embeddings(stored.model, stored.n_tokens, dense=stored.dense, sparse=weights)
+
+    def exact(self, query: SparseRows, ns: IntArray) -> FloatArray:
+        """(m,) sparse scores of one query for documents ns, from what is stored now."""
+        if not len(ns):
+            return np.zeros(0)
+        documents = self.weighed(self._storage.vectors(ns.tolist())).sparse
+        assert documents is not None
+        scores: FloatArray = sparse_dot(query, documents)[0]
+        return scores
 
     def close(self) -> None:
         self._index.close()
@@ -121,12 +137,6 @@ class Follower:
         self._mean_length = self._bm25.mean_length
         self._sequence = self._marked = 0
 
-    def _weighed(self, stored: Embeddings, mean_length: float | None = None) -> Embeddings:
-        if self._bm25 is None or stored.sparse is None:
-            return stored
-        weights = self._bm25.weigh(stored.sparse, stored.n_tokens, mean_length or self._mean_length)
-        return Embeddings(stored.model, stored.n_tokens, dense=stored.dense, sparse=weights)
-
     def _scored_again(self, queries: Embeddings, i: int, k: int, where: Filter | None) -> Ranking:
         assert self._bm25 is not None
         assert queries.sparse is not None
@@ -136,19 +146,9 @@ class Follower:
         growth = max(self._bm25.mean_length / self._mean_length, 1) * ROUNDING     # no weight can have grown by more
         while True:
             found = self._index.search(one, "sparse", limit, where)[0]
-            scores = self._exact(query, found.ids)
+            scores = self.exact(query, found.ids)
             order = np.lexsort((found.ids, -scores))[:k]
             everything = len(found.ids) < limit
             if everything or found.scores[-1] * growth < scores[order[-1]]:
                 return Ranking(found.ids[order], scores[order])
             limit *= 4
-
-    def _exact(self, query: SparseRows, ns: IntArray) -> FloatArray:
-        """(m,) BM25 of the query for documents ns, by the mean length of now."""
-        assert self._bm25 is not None
-        if not len(ns):
-            return np.zeros(0)
-        documents = self._weighed(self._storage.vectors(ns.tolist()), self._bm25.mean_length).sparse
-        assert documents is not None
-        scores: FloatArray = sparse_dot(query, documents)[0]
-        return scores

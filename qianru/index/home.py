@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, ModelMismatch, StorageFailed
 from qianru.index.engine import EngineIndex
+from qianru.index.keeping import MODEL, NAMED, Given, keep, loaded
+from qianru.index.layout import Layout
 from qianru.index.storage import Storage
 from qianru.models.base import Model
 from qianru.models.files import sync
@@ -21,12 +26,13 @@ from qianru.types import Kind
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-DATABASE, ENGINE, MODEL = "collection.sqlite", "engine", "model"
+DATABASE, ENGINE = "collection.sqlite", "engine"
 LOCK, WRITER = "lock", "writer"       # the lock itself, and the number of the process that holds it
+FORGOTTEN_S = 3600     # a draft that nobody has touched for so long was left behind by a process that was killed
 log = logging.getLogger("qianru")
 
 
-def make_home(path: Path, model: Model) -> None:
+def make_home(path: Path, given: Given | Sequence[Given], layout: Layout) -> None:
     """Writes an empty collection for the model; the folder appears when it is complete.
 
     Raises CollectionError where a collection stands already, BadInput where anything else does.
@@ -37,15 +43,16 @@ def make_home(path: Path, model: Model) -> None:
         raise BadInput(f"{path} is not empty. Choose a folder that does not exist yet.")
     if path.exists() and not path.is_dir():
         raise BadInput(f"{path} is a file; a collection is a folder. Choose another path.")
-    save = getattr(model, "save", None)
-    if save is None:
-        raise BadInput(f"{model.spec.name} cannot be saved, so a collection cannot keep it.")
+    model, parts = loaded(given)
+    layout = layout.of(model.spec)
+    _sweep(path)
     draft = path.with_name(f".{path.name}.new-{token_hex(4)}")
     try:
         draft.mkdir(parents=True)
-        save(draft / MODEL)
+        keep(draft, model, parts)
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        Storage.create(draft / DATABASE, {"created": created, "fingerprint": model.spec.fingerprint}).close()
+        meta = {"created": created, "fingerprint": model.spec.fingerprint, "layout": layout.to_json()}
+        Storage.create(draft / DATABASE, meta).close()
         draft.replace(path)
         sync(path.absolute().parent)
     except StorageFailed:
@@ -58,10 +65,20 @@ def make_home(path: Path, model: Model) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _sweep(path: Path) -> None:
+    """Removes drafts that killed processes left beside the path."""
+    if not path.parent.is_dir():
+        return
+    for draft in path.parent.glob(f".{escape(path.name)}.new-*"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > FORGOTTEN_S:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
 def check_home(path: Path) -> None:
     """Raises CollectionError unless something like a collection is there."""
     try:
-        found = any((path / name).exists() for name in (DATABASE, MODEL))
+        found = any((path / name).exists() for name in (DATABASE, MODEL, NAMED))
     except OSError as error:
         raise CollectionError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     if not found:
@@ -75,7 +92,7 @@ def check_model(path: Path, made_with: str, own: Model, asked: Model | None) -> 
     """
     if own.spec.fingerprint != made_with:
         raise ModelMismatch(
-            f"{path / MODEL} is not the model that made this collection (fingerprint "
+            f"The model of {path} is not the model that made this collection (fingerprint "
             f"{own.spec.fingerprint[:12]}, not {made_with[:12]}). Put the old model back, or index again."
         )
     if asked is not None and asked.spec.fingerprint != made_with:
@@ -95,9 +112,15 @@ def lock_home(path: Path) -> BaseFileLock:
         (path / WRITER).write_text(str(os.getpid()))
     except Timeout:
         try:
-            who = f" (process {(path / WRITER).read_text()})"
+            process = (path / WRITER).read_text()
         except OSError:     # it has just come, or is just leaving
-            who = ""
+            process = ""
+        if process == str(os.getpid()):
+            raise CollectionBusy(
+                f"{path} is open for writing in this program already (process {process}). Use that one, or close it "
+                "first; to search it beside, open it with read_only=True."
+            ) from None
+        who = f" (process {process})" if process else ""
         raise CollectionBusy(
             f"{path} is open for writing in another program{who}. Wait until it is closed there; meanwhile it can be "
             "searched, from Python with read_only=True."

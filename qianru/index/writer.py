@@ -9,11 +9,14 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from qianru.index.intake import SourceFile, document_digest, fields_json, searchable
+from qianru.index.layout import Layout
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
 from qianru.types import Document, Embeddings, FloatArray, Kind
+
+CHARS_AT_ONCE = 50_000      # with token vectors; at a token a character and 1,024 dimensions 200 MB in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,13 @@ class Writer:
     """Writes to a storage. One thread at a time; the caller sees to that."""
 
     def __init__(
-        self, storage: Storage, model: Model, kinds: Sequence[Kind], bm25: BM25 | None,
-        statistics: StoredStatistics | None,
+        self, storage: Storage, model: Model, layout: Layout, bm25: BM25 | None, statistics: StoredStatistics | None
     ) -> None:
-        """kinds: the vectors that are stored;  bm25: the part of the model that counts in the statistics, if any"""
+        """layout: with its kinds named;  bm25: the part of the model that counts in the statistics, if any"""
         self._storage = storage
         self._model = model
-        self._kinds = kinds
+        self._layout = layout
+        self._kinds: Sequence[Kind] = layout.kinds or ()
         self._bm25 = bm25
         self._statistics = statistics
 
@@ -64,12 +67,15 @@ class Writer:
             with self._change() as sequence:
                 self._unlearn(old + stale)
                 self._storage.delete(stale, sequence)
-                if changed:
-                    embeddings = self._embed([searchable(documents[i]) for i in changed])
-                    before = [known.get(documents[i].id) for i in changed]
+                for some in self._pieces(changed, documents):
+                    embeddings = self._embed([searchable(documents[i]) for i in some])
+                    before = [known.get(documents[i].id) for i in some]
                     rows = [(None if one is None else one.n, documents[i], fields[i], digests[i])
-                            for i, one in zip(changed, before, strict=True)]
-                    self._storage.put_vectors(self._storage.put(rows, sequence), embeddings)
+                            for i, one in zip(some, before, strict=True)]
+                    ns = self._storage.put(rows, sequence)
+                    self._storage.put_vectors(ns, embeddings)
+                    if embeddings.multi is not None:
+                        self._storage.put_multi(ns, embeddings.multi, self._layout.multi)
                 self._storage.put_sources(finished)
                 if begun is not None:
                     self._storage.begin_source(begun)
@@ -113,17 +119,36 @@ class Writer:
                 self._statistics.forget_changes()
             raise
 
+    def _pieces(self, changed: list[int], documents: Sequence[Document]) -> Iterator[list[int]]:
+        """The documents to embed at a time: all, but few where each token has a vector of its own."""
+        if "multi" not in self._kinds:
+            if changed:
+                yield changed
+            return
+        some: list[int] = []
+        n_chars = 0
+        for i in changed:
+            some.append(i)
+            n_chars += len(documents[i].text)
+            if n_chars >= CHARS_AT_ONCE:
+                yield some
+                some, n_chars = [], 0
+        if some:
+            yield some
+
     def _embed(self, texts: list[str]) -> Embeddings:
         """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
         spec = self._model.spec
         if self._bm25 is None:
             made = self._model.encode(texts, role="document", kinds=self._kinds)
-            return Embeddings(spec.name, made.n_tokens, made.n_truncated, unit(made.dense), made.sparse)
+            return Embeddings(spec.name, made.n_tokens, made.n_truncated, unit(made.dense), made.sparse, made.multi)
         counts, lengths = self._bm25.count(texts, grow=True)
         self._bm25.learn(counts, lengths)
         others = [kind for kind in self._kinds if kind != "sparse"]
-        dense = self._model.encode(texts, role="document", kinds=others).dense if others else None
-        return Embeddings(spec.name, lengths, dense=unit(dense), sparse=counts)
+        if not others:
+            return Embeddings(spec.name, lengths, sparse=counts)
+        made = self._model.encode(texts, role="document", kinds=others)
+        return Embeddings(spec.name, lengths, made.n_truncated, unit(made.dense), counts, made.multi)
 
     def _unlearn(self, ns: Sequence[int]) -> None:
         if self._bm25 is not None and ns:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qianru.errors import (
-    BadInput,
-    UnknownName,
-)
+from qianru.errors import UnknownName
 from qianru.index.collection import Collection
-from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
 from qianru.models.vectors import WordVectors
 from qianru.models.word_vector_model import WordVectorModel
 from qianru.text.analyze import SEARCH
-from qianru.types import Document, Embeddings
+from qianru.types import Document
 
 
 @pytest.fixture
@@ -69,25 +63,3 @@ def test_a_hybrid_is_there_after_reopening_and_rebuilding(hybrid: Collection) ->
         assert set(again.explain("黄河", "两").scores) == {"sparse", "dense"}
     with Collection.open(hybrid.path, read_only=True) as reader:
         assert [hit.id for hit in reader.search("黄河 花")] == [hit.id for hit in before]
-
-
-class ThreeKinds(WordVectorModel):
-    """A model that also makes what a collection does not store."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        return replace(super().spec, kinds=("dense", "multi"))
-
-    def encode(self, texts: Iterable[str], **how: Any) -> Embeddings:
-        assert how.get("kinds") == ("dense",)
-        return super().encode(texts, **how)
-
-
-def test_kinds_that_are_not_stored_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = ThreeKinds(WordVectors(["黄河", "江"], np.array([[1, 0], [0.8, 0.6]], np.float32)))
-    monkeypatch.setattr("qianru.index.collection.load", lambda _: model)
-    with Collection.create(tmp_path / "c", model) as collection:
-        collection.add(["黄河"])
-        assert_allclose(collection.search("江")[0].score, 0.8, rtol=1e-6)
-        with pytest.raises(BadInput, match="not multi"):
-            collection.search("江", kinds=["multi"])

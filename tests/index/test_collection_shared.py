@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -20,8 +21,11 @@ from qianru.types import Document
 
 
 def test_a_second_writer_is_told_who_holds_it(poems: Collection) -> None:
-    with pytest.raises(CollectionBusy, match=r"open for writing in another program \(process \d+\)"):
+    with pytest.raises(CollectionBusy, match="open for writing in this program already"):
         Collection.open(poems.path)
+    code = "import sys, qianru; qianru.Collection.open(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(poems.path)], capture_output=True, text=True, check=False)
+    assert f"open for writing in another program (process {os.getpid()})" in done.stderr
 
 
 def test_another_thread_may_close_it(poems: Collection) -> None:

@@ -1,0 +1,39 @@
+"""What a collection is, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qianru.index.home import sizes_bytes
+from qianru.index.keeping import named_models
+from qianru.index.plan import Plan
+from qianru.index.storage import Storage
+from qianru.models.base import ModelSpec
+from qianru.types import Kind
+
+
+def facts(
+    path: Path, storage: Storage, spec: ModelSpec, kinds: Sequence[Kind], plan: Plan, mean_length: float | None
+) -> dict[str, Any]:
+    """Model, counts, sizes in bytes. mean_length: of documents in words, for BM25."""
+
+    def number(sql: str) -> int:
+        return int(storage.query(sql)[0][0])
+
+    return {
+        "path": str(path),
+        "created": storage.meta("created"),
+        "model": spec.name,
+        "named_models": named_models(path) or None,
+        "kinds": list(kinds),
+        "dim": spec.dim,
+        "fingerprint": spec.fingerprint,
+        "plan": plan.to_dict() or None,
+        "n_documents": number("SELECT count(*) FROM documents"),
+        "n_sources": number("SELECT count(*) FROM sources"),
+        "n_terms": number("SELECT count(*) FROM terms WHERE frequency > 0"),
+        "mean_length": mean_length,
+        "size_bytes": sizes_bytes(path),
+    }
