@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from qianru.errors import CollectionError
 from qianru.index.base import Ranking
 from qianru.index.filter import Filter
+from qianru.index.postings import LivePostings
 from qianru.index.rows import (
     NOTHING,
     best,
@@ -21,23 +21,10 @@ from qianru.index.rows import (
     checked_search,
     checked_sparse,
 )
-from qianru.types import Embeddings, FloatArray, IntArray, Kind, SparseRows, Value
+from qianru.types import Embeddings, FloatArray, IntArray, Kind, Value
 
 QUERIES_AT_ONCE = 64
 ROWS_AT_ONCE = 16_384       # with 64 queries, 4 MiB of scores
-MERGE_BELOW = 4             # a part of the postings is merged with the next when less than 4 times as long
-
-
-class Postings(NamedTuple):
-    """The sparse vectors of neighbouring rows, by term.
-
-    terms: (t,) ascending;  starts: (t + 1,) term i's postings are rows[starts[i]:starts[i + 1]], with their weights
-    """
-
-    terms: IntArray
-    starts: IntArray
-    rows: IntArray
-    weights: FloatArray
 
 
 class ExactIndex:
@@ -56,8 +43,7 @@ class ExactIndex:
         self._longest = 0.0     # of the dense vectors, dead ones included
         self._fields: list[Mapping[str, Value]] = []
         self._row_of: dict[int, int] = {}
-        self._waiting: list[tuple[int, SparseRows]] = []
-        self._postings: list[Postings] = []
+        self._postings = LivePostings()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -84,8 +70,7 @@ class ExactIndex:
                 lengths = np.sqrt(np.einsum("nd,nd->n", rows.dense, rows.dense, dtype=np.float64))
                 self._longest = max(self._longest, float(lengths.max()))
         if rows.sparse is not None:
-            copied = SparseRows.concat([rows.sparse])       # the caller may write over its own
-            self._waiting.append((start, copied))
+            self._postings.add(rows.ids, rows.sparse)
         self._fields.extend(dict(row) for row in rows.fields)
         self._row_of.update(zip(rows.ids.tolist(), range(start, end), strict=True))
         self._n = end
@@ -93,7 +78,9 @@ class ExactIndex:
     def delete(self, ids: IntArray) -> None:
         """As Index.delete."""
         self._check_open()
-        for id in checked_ids(ids).tolist():
+        numbers = checked_ids(ids)
+        self._postings.delete(numbers)
+        for id in numbers.tolist():
             row = self._row_of.pop(id, None)
             if row is not None:
                 self._alive[row] = False
@@ -112,8 +99,8 @@ class ExactIndex:
             vectors = checked_dense(queries, self._dim)
             parts = [vectors[i : i + QUERIES_AT_ONCE] for i in range(0, len(vectors), QUERIES_AT_ONCE)]
             return [ranking for part in parts for ranking in self._search_dense(part, k, able)]
-        self._merge_waiting()
-        return [self._search_sparse(terms, weights, k, able) for terms, weights in checked_sparse(queries)]
+        among = None if where is None else np.sort(self._ids[: self._n][able])
+        return self._postings.search(checked_sparse(queries), k, among)
 
     def close(self) -> None:
         """Gives back the memory; closing twice is fine."""
@@ -148,37 +135,6 @@ class ExactIndex:
             scores[start : start + len(part)] = (self._dense[part] * query.astype(np.float64)).sum(axis=1)
         return best(self._ids[at], scores, k)
 
-    def _search_sparse(self, terms: IntArray, weights: FloatArray, k: int, able: NDArray[np.bool_]) -> Ranking:
-        hits: list[IntArray] = []
-        gains: list[FloatArray] = []
-        for postings in self._postings:
-            places = np.searchsorted(postings.terms, terms)
-            for place, term, weight in zip(places.tolist(), terms.tolist(), weights.tolist(), strict=True):
-                if place < len(postings.terms) and postings.terms[place] == term:
-                    span = slice(postings.starts[place], postings.starts[place + 1])
-                    hits.append(postings.rows[span])
-                    gains.append(postings.weights[span] * weight)
-        if not hits or not k:
-            return NOTHING
-        # to skip long postings by upper bounds (MaxScore) was tried: 1.6 times slower in NumPy
-        # float64 sums; a document whose terms cancel out to 0 counts as sharing none, as in the engine
-        scores = np.bincount(np.concatenate(hits), np.concatenate(gains), self._n).astype(np.float32)
-        rows = np.flatnonzero((scores != 0) & able)
-        return best(self._ids[rows], scores[rows], k)
-
-    def _merge_waiting(self) -> None:
-        """Sorts the rows that came since the last search into postings; few parts, each row sorted O(log n) times."""
-        if self._waiting:
-            starts = np.concatenate([start + np.arange(len(rows)) for start, rows in self._waiting])
-            rows = SparseRows.concat([rows for _, rows in self._waiting])
-            self._waiting = []
-            self._postings.append(_postings(rows.terms, np.repeat(starts, np.diff(rows.offsets)), rows.weights))
-        while len(self._postings) > 1 and len(self._postings[-2].rows) < MERGE_BELOW * len(self._postings[-1].rows):
-            pair = [self._postings.pop(-2), self._postings.pop()]
-            terms = np.concatenate([np.repeat(part.terms, np.diff(part.starts)) for part in pair])
-            self._postings.append(_postings(
-                terms, np.concatenate([part.rows for part in pair]), np.concatenate([part.weights for part in pair])))
-
     def _grow(self, n: int) -> None:
         """Makes room for n rows."""
         for name in ("_ids", "_alive", "_dense"):
@@ -189,26 +145,13 @@ class ExactIndex:
 
     def _compact(self) -> None:
         """Drops the rows that are dead."""
-        self._merge_waiting()
         alive = np.flatnonzero(self._alive[: self._n])
-        new_row = np.full(self._n, -1)
-        new_row[alive] = np.arange(len(alive))
         self._ids, self._dense, self._alive = self._ids[alive], self._dense[alive], np.ones(len(alive), bool)
         self._fields = [self._fields[row] for row in alive.tolist()]
         self._row_of = dict(zip(self._ids.tolist(), range(len(alive)), strict=True))
         self._n = len(alive)
-        for i, part in enumerate(self._postings):
-            kept = new_row[part.rows] >= 0
-            terms = np.repeat(part.terms, np.diff(part.starts))[kept]
-            self._postings[i] = _postings(terms, new_row[part.rows[kept]], part.weights[kept])
 
     def _check_open(self) -> None:
         if self._closed:
             raise CollectionError("This index is closed. Open it again.")
 
-
-def _postings(terms: IntArray, rows: IntArray, weights: FloatArray) -> Postings:
-    """Postings of entries in any order of terms; rows stay in their order within a term."""
-    order = np.argsort(terms, kind="stable")
-    unique, starts = np.unique(terms[order], return_index=True)
-    return Postings(unique, np.append(starts, len(terms)), rows[order], weights[order])

@@ -41,7 +41,7 @@ def test_one_row_at_a_time_leaves_few_parts_of_postings() -> None:
         index.add(np.array([i]), vectors(sparse=[{i % 3: 1.0 + i}]), [{}])
         (ranking,) = index.search(vectors(sparse=[{i % 3: 1.0}]), "sparse", 1)
         assert ranking.ids.tolist() == [i]
-    assert len(index._postings) <= 6
+    assert index._postings.n_parts <= 6
 
 
 def test_dead_rows_are_dropped_once_they_are_the_most() -> None:

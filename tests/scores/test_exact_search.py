@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,8 +13,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.scores import Postings, dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
+from qianru.scores.exact import sparse
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Ragged, SparseRows
+
+
+@contextmanager
+def backend(with_numba: bool) -> Iterator[None]:
+    """With or without numba, however small the work is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "has_numba", lambda: with_numba)
+        patch.setattr(sparse, "WORTH_COMPILED", -1)
+        yield
+
 
 small = st.integers(-3, 3).map(float)       # so that sums are exact and many are equal
 
@@ -60,18 +72,45 @@ def sparse_rows(rows: list[dict[int, float]]) -> SparseRows:
 rows = st.dictionaries(st.integers(0, 7), small.filter(bool), max_size=5)
 
 
+@pytest.mark.parametrize("with_numba", [True, False])
 @given(st.lists(rows, max_size=3), st.lists(rows, max_size=20), st.integers(0, 8), st.integers(1, 7))
 def test_sparse_is_what_a_loop_finds(
-    asked: list[dict[int, float]], told: list[dict[int, float]], k: int, size: int
+    with_numba: bool, asked: list[dict[int, float]], told: list[dict[int, float]], k: int, size: int
 ) -> None:
     ids = np.arange(len(told))[::-1] * 3
     queries, documents = sparse_rows(asked), sparse_rows(told)
-    found = sparse_top_k(queries, in_blocks(ids, size, lambda part: sparse_rows(told[part])), k)
-    for ranking, again, query in zip(found, Postings(ids, documents).top_k(queries, k), asked, strict=True):
+    with backend(with_numba):
+        found = sparse_top_k(queries, in_blocks(ids, size, lambda part: sparse_rows(told[part])), k)
+        whole = Postings(ids, documents).top_k(queries, k)
+    for ranking, again, query in zip(found, whole, asked, strict=True):
         scores = [sum(weight * row[term] for term, weight in query.items() if term in row) or None for row in told]
         same(ranking, best_by_hand(ids, scores, k))
         assert_array_equal(ranking[0], again[0])
         assert_array_equal(ranking[1], again[1])
+
+
+@pytest.mark.parametrize("with_numba", [True, False])
+def test_many_documents_are_searched_in_parts_and_threads(with_numba: bool) -> None:
+    """More than the compiled code sums at a time, equal scores across its borders, documents that may not be found."""
+    chance = np.random.default_rng(3)
+    n, ids = 20_000, np.arange(20_000)
+    told = [{int(term): float(chance.integers(1, 4)) for term in chance.zipf(1.3, 6) if term < 40} for _ in range(n)]
+    asked = [{int(term): float(chance.integers(1, 3)) for term in chance.integers(1, 50, 4)} for _ in range(9)]
+    queries, documents = SparseRows.from_rows(asked, 50), SparseRows.from_rows(told, 40)
+    able = chance.random(n) < 0.3
+    scores = np.zeros((9, n))
+    for i, query in enumerate(asked):
+        for term, weight in query.items():
+            scores[i, [term in row for row in told]] += [weight * row[term] for row in told if term in row]
+    with backend(with_numba), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "WORTH_A_THREAD", 1)
+        patch.setattr(sparse, "PART_WEIGHTS", 30_000)
+        postings = Postings(ids, documents)
+        for found, row in zip(postings.top_k(queries, 100, able=able, n_threads=3), np.where(able, scores, 0),
+                              strict=True):
+            same(found, best_by_hand(ids, [score or None for score in row.tolist()], 100))
+        for found, row in zip(sparse_top_k(queries, [(ids, documents)], 20, n_threads=2), scores, strict=True):
+            same(found, best_by_hand(ids, [score or None for score in row.tolist()], 20))
 
 
 def ragged(parts: list[FloatArray], d: int) -> Ragged:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,24 +35,53 @@ class Postings:
         ((numbers, rows),) = checked_blocks([(ids, rows)], None)
         weights = checked_weights(rows)
         places = np.repeat(np.arange(len(rows), dtype=np.uint32), np.diff(rows.offsets))
-        self.order: IntArray | None = None
-        """(n,) row of each document by ascending id, None where they were given so; equal scores then go by place."""
-        if (numbers[1:] <= numbers[:-1]).any():
-            self.order = np.argsort(numbers, kind="stable")
-            numbers = numbers[self.order]
-            place_of = np.empty(len(rows), np.uint32)
-            place_of[self.order] = np.arange(len(rows), dtype=np.uint32)
-            places = place_of[places]
-            by_term = np.lexsort((places, rows.terms))
+        self._sort(numbers, rows.terms, places, weights)
+
+    @classmethod
+    def merged(cls, parts: Sequence[tuple[Postings, NDArray[np.bool_] | None]]) -> Self:
+        """The postings of several as one, without the documents that a mask (n,) calls dead; None for none dead."""
+        kept = [np.flatnonzero(np.ones(len(part), bool) if alive is None else alive) for part, alive in parts]
+        terms: list[IntArray] = []
+        places: list[IntArray] = []
+        weights: list[FloatArray] = []
+        start = 0
+        for (part, alive), rows in zip(parts, kept, strict=True):
+            new = np.zeros(len(part), np.uint32)
+            new[rows] = np.arange(start, start + len(rows), dtype=np.uint32)
+            start += len(rows)
+            there = slice(None) if alive is None else alive[part.places]
+            terms.append(np.repeat(part.terms, np.diff(part.starts))[there])
+            places.append(new[part.places[there]])
+            weights.append(part.weights[there])
+        merged = cls.__new__(cls)
+        ids = np.concatenate([part.ids[rows] for (part, _), rows in zip(parts, kept, strict=True)])
+        merged._sort(ids, np.concatenate(terms), np.concatenate(places), np.concatenate(weights))
+        return merged
+
+    def _sort(self, ids: IntArray, terms: IntArray, places: IntArray, weights: NDArray[np.float32]) -> None:
+        """ids (n,) of the documents;  terms, places, weights (nnz,): the entries, places ascending for each term"""
+        if (ids[1:] <= ids[:-1]).any():     # equal scores go by the lower place, so this must be the lower id
+            order = np.argsort(ids, kind="stable")
+            new = np.empty(len(ids), np.uint32)
+            new[order] = np.arange(len(ids), dtype=np.uint32)
+            ids, places = ids[order], new[places]
+            by_term: IntArray = np.lexsort((places, terms))
         else:
-            by_term = np.argsort(rows.terms, kind="stable")
-        self.ids: NDArray[np.int64] = numbers
-        """(n,) ascending."""
-        terms, starts = np.unique(rows.terms[by_term], return_index=True)
-        self.terms: NDArray[np.int64] = terms.astype(np.int64, copy=False)
+            by_term = np.argsort(terms, kind="stable")
+        unique, starts = np.unique(terms[by_term], return_index=True)
+        self.ids: NDArray[np.int64] = ids.astype(np.int64)
+        """(n,) of the documents, ascending."""
+        self.terms: NDArray[np.int64] = unique.astype(np.int64, copy=False)
+        """(t,) ascending."""
         self.starts: NDArray[np.int64] = np.append(starts, len(by_term)).astype(np.int64)
-        """(t + 1,) term i's postings are places[starts[i]:starts[i + 1]], ascending, with their weights."""
-        self.places, self.weights = places[by_term], weights[by_term]
+        """(t + 1,) term i stands in the documents places[starts[i]:starts[i + 1]], ascending, with those weights."""
+        self.places = places[by_term].astype(np.uint32, copy=False)
+        self.weights: NDArray[np.float32] = weights[by_term]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the arrays take."""
+        return sum(array.nbytes for array in (self.ids, self.terms, self.starts, self.places, self.weights))
 
     def __len__(self) -> int:
         """How many documents there are."""
