@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from qianru.cli.layout import one_line
 from qianru.cli.looking import show_facts
 from qianru.cli.options import AsJson, Encoding, examples
 from qianru.cli.terminal import note, progress, show, show_json
+
+if TYPE_CHECKING:
+    from qianru.models.base import Model
 
 PROBLEMS_SHOWN = 20
 FAILED = 1
@@ -24,6 +27,7 @@ def register(app: typer.Typer) -> None:
         "qianru embed reviews.csv -o vectors --model m3e-base",
         "qianru embed big.jsonl -o vectors -m bge-m3 --kinds dense,sparse --text-columns title,text --id id",
         "qianru embed questions.txt -o questions -m bge-base-zh-v1.5 --role query",
+        "qianru embed reports.jsonl -o vectors -m bge-m3 --kinds dense --max-tokens 8192 --cls-every 256",
     ))(embed)
     app.command(rich_help_panel=GET, epilog=examples(
         "qianru inspect models/m3e-base", "qianru inspect bge-m3 --no-check --json",
@@ -36,11 +40,26 @@ def embed(
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="How to make vectors.")],
     role: Annotated[str, typer.Option(metavar="document|query", help="What the texts are.")] = "document",
     kinds: Annotated[
-        str | None, typer.Option(metavar="dense,sparse,multi", help="Which vectors; else all that the model makes.",
-                                 show_default=False)
+        str | None, typer.Option(metavar="dense,sparse,multi,tokens", show_default=False,
+                                 help="Which vectors; else all that the model makes, but tokens.")
     ] = None,
     instruction: Annotated[
         str | None, typer.Option(help="The task, for models that follow one.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="float32|bfloat16|int8", show_default=False,
+                                 help="Of a transformer; else bfloat16 where the processor has it.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Cut texts after so many; else after what the model was made for.",
+                                 show_default=False)
+    ] = None,
+    truncate_dim: Annotated[
+        int | None, typer.Option(min=1, help="Keep the first so many dimensions.", show_default=False)
+    ] = None,
+    cls_every: Annotated[
+        int | None, typer.Option(min=1, metavar="256", show_default=False,
+                                 help="For long texts: average a [CLS] before every so many tokens.")
     ] = None,
     text_columns: Annotated[
         str | None, typer.Option(metavar="A,B", help="Columns of tables that hold the text.", show_default=False)
@@ -58,16 +77,16 @@ def embed(
     The folder holds safetensors files and a manifest.json.
     The same command again embeds only what is not there yet.
     """
-    from qianru.models import load
     from qianru.models.embedding_folder import EmbedPlan, embed_to
 
     columns = _names(text_columns)
     plan = EmbedPlan(role, _names(kinds), instruction, shard_texts)      # type: ignore[arg-type]   # embed_to checks
+    ready = _loaded(model, precision, max_tokens, truncate_dim, cls_every)
     problems: list[str] = []
     texts = texts_of(files, columns, id_column, encoding, problems)
     try:
         with progress("Embedding", "texts") as watch:
-            report = embed_to(output, load(model), texts, plan, watch)
+            report = embed_to(output, ready, texts, plan, watch)
     except KeyboardInterrupt:
         note(f"Stopped. What is in {output} stays; the same command goes on from there.")
         raise
@@ -128,6 +147,29 @@ def texts_of(
             problems.append(str(source))
             if len(problems) <= PROBLEMS_SHOWN:
                 note(f"warning: {one_line(problems[-1])}")
+
+
+def _loaded(
+    name: str, precision: str | None, max_tokens: int | None, truncate_dim: int | None, cls_every: int | None
+) -> Model:
+    """The model, run as asked; BadInput for wishes that only a transformer can follow."""
+    from qianru.errors import BadInput
+    from qianru.models import load
+    from qianru.runtime.options import Runtime
+
+    wishes = (precision, max_tokens, truncate_dim)
+    runtime = None if wishes == (None, None, None) else Runtime(
+        precision or "auto", max_tokens=max_tokens, truncate_dim=truncate_dim)      # type: ignore[arg-type]
+    model = load(name, runtime)
+    if cls_every is None:
+        return model
+    if model.spec.family != "transformer":
+        raise BadInput(f"--cls-every is for transformers that pool [CLS]; {name} is a model of the family "
+                       f"'{model.spec.family}'. Leave it out.")
+    from qianru.models.transformer import Transformer
+
+    assert isinstance(model, Transformer)
+    return model.altered(cls_every=cls_every)
 
 
 def _names(given: str | None) -> tuple[str, ...] | None:

@@ -8,9 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
-from qianru.errors import BadInput, SpecMismatch, UnknownName
-from qianru.models.base import check_role
-from qianru.types import Kind, Role
+from qianru.errors import SpecMismatch, UnknownName
+from qianru.models.recipe import Prompts
+from qianru.types import Kind
 
 HubName: TypeAlias = Literal["huggingface", "modelscope"]
 
@@ -20,7 +20,8 @@ class Card:
     """What is known of one checkpoint; None and empty mean that it is not known.
 
     ids: hub -> what it is called there;  aliases: other names that lead here
-    family: model_type of its config.json, or "remote" for an HTTP endpoint;  kinds: of vectors that it makes
+    family: model_type of its config.json, or "remote" for an HTTP endpoint;  kinds: of vectors that it makes,
+        none for a reranker
     dim: of dense vectors as they come out;  hidden, n_layers, n_parameters: of the backbone
     matryoshka: smaller sizes that it was trained for;  any_dim_from: any size from here up
     pooling: cls, mean or last;  normalized: its own files end with a Normalize
@@ -53,23 +54,16 @@ class Card:
         """Everything that find knows it by, the short name first."""
         return (self.name, *self.ids.values(), *self.aliases)
 
-    def prompt(self, role: Role, instruction: str | None = None) -> str:
-        r"""What is put before a text of that role.
+    @property
+    def prompts(self) -> Prompts:
+        r"""What stands before its texts.
 
-        >>> find("Qwen3-Embedding-0.6B").prompt("query", "Find the poem")
+        >>> find("Qwen3-Embedding-0.6B").prompts.before("query", "Find the poem")
         'Instruct: Find the poem\nQuery:'
-        >>> find("Qwen3-Embedding-0.6B").prompt("document")
+        >>> find("Qwen3-Embedding-0.6B").prompts.before("document")
         ''
         """
-        check_role(role)
-        if instruction is None:
-            return self.query if role == "query" else self.document
-        if not self.instruction:
-            raise BadInput(f"{self.name} takes no instruction. Leave it out, or load a model that follows one.")
-        if role == "document":
-            raise BadInput(f"{self.name} takes an instruction for queries; documents are embedded without one. "
-                           'Leave it out, or say role="query".')
-        return self.instruction.replace("{instruction}", instruction)
+        return Prompts(self.query, self.document, self.instruction or None)
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any
 from qianru.errors import BadFile, SpecMismatch
 from qianru.models.backbone import check_supported
 from qianru.models.json_file import JsonFile, read_json
-from qianru.models.recipe import POOLINGS, DenseSpec, Known, Prompts, Recipe
+from qianru.models.recipe import POOLINGS, SLOT, DenseSpec, Known, Prompts, Recipe
 
 TOKEN_HEADS = ("sparse_linear.pt", "colbert_linear.pt")
 TRANSFORMER_CONFIGS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json")
@@ -33,6 +33,8 @@ DENSE_ACTIVATIONS = {"Identity": "none", "Tanh": "tanh", "GELU": "gelu", "ReLU":
 STRATEGIES = {"last_mean": "mean", "cls": "cls"}   # uniem's names, which M3E's config.json has
 PLAIN_PATH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+TASKS = ("{instruction}", "{task}", "{task_description}")      # where a prompt leaves room for it
+INSTRUCTED = re.compile(r"Instruct: [^\n]+(?P<end>\nQuery: ?)")  # E5-mistral's form, which GTE and Qwen3 have as well
 MAX_LENGTH = 1 << 30   # transformers writes 1e30 for "no limit"
 
 
@@ -200,9 +202,17 @@ def stated_max_tokens(home: Path, limits: JsonFile) -> int | None:
 
 
 def _prompts(values: JsonFile) -> Prompts:
-    """By the names that sentence-transformers' encode_query and encode_document look for."""
+    """By the names that sentence-transformers' encode_query and encode_document look for.
+
+    A query's prompt with a place for the task, or with a task in the usual form, says how to put another task there.
+    """
     prompts: Mapping[str, Any] = values.mapping("prompts", {})
     named = JsonFile(values.path, prompts)
     usual = named.text(values.text("default_prompt_name"), "") if values.has("default_prompt_name") else ""
     document = next((name for name in ("document", "passage", "corpus") if named.has(name)), "document")
-    return Prompts(named.text("query", usual), named.text(document, usual))
+    query, slot = named.text("query", usual), next((slot for slot in TASKS if slot in named.text("query", usual)), None)
+    if slot is not None:
+        query = query.replace(slot, SLOT)
+    instructed = INSTRUCTED.fullmatch(query)
+    template = f"Instruct: {SLOT}{instructed['end']}" if instructed else query if slot is not None else None
+    return Prompts(query, named.text(document, usual), template)

@@ -9,14 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from qianru.errors import BadFile, QianruError, SpecMismatch
+from qianru.errors import BadFile, BadInput, QianruError, SpecMismatch
 from qianru.models import load
 from qianru.models.base import Model
+from qianru.models.cross_encoder import CrossEncoder, is_classifier
 from qianru.models.files import CARD
 from qianru.models.folder import TOKEN_HEADS, TRANSFORMER_CONFIGS, ModelFolder
 from qianru.models.named import facts, folder_of
 from qianru.models.recipe import Recipe
-from qianru.runtime.options import Device
+from qianru.runtime.options import Device, Runtime
 from qianru.types import Embeddings
 
 SAMPLE = "床前明月光 hello"
@@ -57,9 +58,11 @@ def inspect_model(name: str | Path, *, check: bool = True) -> Inspection:
         raise BadFile(f"There is no folder {folder}. Name a folder, or a model of qianru models that was downloaded.")
     told: dict[str, Any] = {"folder": str(folder)}
     try:
-        if _is_transformer(folder):
+        if is_classifier(folder):
+            told["layout"] = "Hugging Face's classifier of pairs of texts"
+        elif _is_transformer(folder):
             _transformer_facts(folder, told)
-        checked = None
+        checked: dict[str, Any] | None = None
         begun = time.perf_counter()
         if check or not _is_transformer(folder):
             model = load(folder)
@@ -68,7 +71,8 @@ def inspect_model(name: str | Path, *, check: bool = True) -> Inspection:
             told |= {"layout": told.get("layout", f"Qianru's {spec.family}"), "name": spec.name, "family": spec.family,
                      "kinds": list(spec.kinds), "dim": spec.dim, "max_tokens": spec.max_tokens,
                      "fingerprint": spec.fingerprint}
-            checked = {"seconds to load": took, **check_model(model)} if check else None
+            if check:
+                checked = {"seconds to load": took, **check_model(model), **_int8(folder, model)}
         return Inspection(_known(told), checked, None)
     except QianruError as error:
         return Inspection(_known(told), None, str(error))
@@ -76,6 +80,8 @@ def inspect_model(name: str | Path, *, check: bool = True) -> Inspection:
 
 def check_model(model: Model) -> dict[str, Any]:
     """Embeds a few texts together and alone; SpecMismatch if that differs or a number is not finite."""
+    if isinstance(model, CrossEncoder):
+        return _check_reranker(model)
     together = model.encode(PROBES)
     alone = [_difference(together, i, model.encode([text])) for i, text in enumerate(PROBES)]
     worst = float(np.max(alone))       # which hands on what is no number; max may not
@@ -94,11 +100,39 @@ def check_model(model: Model) -> dict[str, Any]:
     return told
 
 
+def _int8(folder: Path, model: Model) -> dict[str, str]:
+    """Whether it may run in int8: the cosine to float32 of the worst of a few texts, or why not."""
+    from qianru.models.transformer import INT8_COSINE, PROBES, Transformer
+
+    if not isinstance(model, Transformer):
+        return {}
+    try:
+        lower = load(folder, Runtime("int8", device="cpu"))
+    except BadInput as refused:      # the processor cannot, or the vectors change too much
+        return {"int8": f"no: {refused}"}
+    assert isinstance(lower, Transformer)
+    return {"int8": f"cosine {lower.int8_cosine:.4f} to float32 for the worst of {len(PROBES)} texts, where "
+                    f"{INT8_COSINE} is asked for"}
+
+
+def _check_reranker(model: CrossEncoder) -> dict[str, Any]:
+    """The same of scores of pairs."""
+    pairs = list(zip(PROBES, reversed(PROBES), strict=True))
+    together = model.score(pairs)
+    alone = np.concatenate([model.score([pair]) for pair in pairs])
+    worst = float(np.max(np.abs(together - alone) / np.maximum(np.abs(together), 1)))
+    if not worst <= (ALIKE if model.device.precision == "float32" else ALIKE_ROUNDED):      # also if it is no number
+        raise SpecMismatch(f"{model.spec.name} scores a pair differently alone and among others: by {worst:.2g}. Do "
+                           "not use it, and report this.")
+    return {"precision": model.device.precision, "pairs": len(pairs), "largest difference alone": worst,
+            "scores": f"{together.min():.4f} to {together.max():.4f}"}
+
+
 def _is_transformer(folder: Path) -> bool:
     from qianru.models.static import is_static
 
     there = (folder / "config.json").exists() or (folder / "modules.json").exists()
-    return there and not (folder / CARD).exists() and not is_static(folder)
+    return there and not (folder / CARD).exists() and not is_static(folder) and not is_classifier(folder)
 
 
 def _transformer_facts(folder: Path, told: dict[str, Any]) -> None:

@@ -60,12 +60,11 @@ def _as_known(card: Card, says_itself: bool) -> Known:
 
     says_itself: the folder's own files tell pooling and normalizing; its hashes are the hub's, so they are right
     """
-    prompts = Prompts(card.query, card.document, card.instruction or None)
     return Known(
         name=card.name,
         pooling=None if says_itself else POOLINGS.get(card.pooling, card.pooling),
         normalize=None if says_itself else card.normalized,
-        prompts=prompts if prompts != Prompts() else None,
+        prompts=card.prompts if card.prompts != Prompts() else None,
         kinds=card.kinds,
         causal=card.causal,
     )

@@ -21,6 +21,7 @@ ACTIVATIONS = ("none", "tanh", "gelu", "relu", "silu")
 class Prompts:
     """What stands before each text.
 
+    query: if it holds {instruction} itself, queries need one
     instruction: how a query with an instruction begins, with {instruction} in place of it; None if there is no such way
 
     >>> Prompts(instruction="Instruct: {instruction}\\nQuery: ").before("query", "Find the poem")
@@ -33,6 +34,8 @@ class Prompts:
 
     def before(self, role: Role, instruction: str | None = None) -> str:
         """The prompt of a text in that role; BadInput for an instruction that has no place."""
+        if instruction is None and role == "query" and SLOT in self.query:
+            raise BadInput(f"This model's queries begin with {self.query!r:.60}. Say what to look for: instruction=….")
         if instruction is None:
             return self.query if role == "query" else self.document
         if self.instruction is None:

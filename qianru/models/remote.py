@@ -103,7 +103,7 @@ class RemoteModel:
         """
         check_role(role)
         chosen_kinds(self.spec, kinds)
-        prompt = self.card.prompt(role, instruction)
+        prompt = self.card.prompts.before(role, instruction)
         listed = as_texts(texts)
         self._check_trust()
         sent = [i for i, text in enumerate(listed) if text.strip()]

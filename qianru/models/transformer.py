@@ -47,6 +47,7 @@ class Transformer:
     """A transformer with its tokenizer, prompts, pooling and heads.
 
     network: the torch module; carries gradients if packed is False
+    int8_cosine: to float32, of the worst of PROBES; None unless it runs in int8
     """
 
     family: ClassVar[str] = "transformer"
@@ -70,6 +71,7 @@ class Transformer:
         self.name, self.runtime, self.recipe, self.prompts, self.tokenizer = name, runtime, recipe, prompts, tokenizer
         self._config, self._causal, self._packed = config, causal, packed
         self.device = Device.of(runtime)
+        self.int8_cosine: float | None = None
         self.network = Network(config, recipe, parts, str(config.path), causal)
         shape = self.network.backbone.config
         if tokenizer.size > shape.vocab_size:
@@ -88,7 +90,7 @@ class Transformer:
                 release(self.network.source)
             pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
             if exact is not None:
-                check_fidelity(name, exact, self._probe())
+                self.int8_cosine = check_fidelity(name, exact, self._probe())
         else:
             self.network.float()   # gradients of a checkpoint in bfloat16 would be lost in rounding
         self._outline = ModelSpec(
@@ -365,12 +367,13 @@ def _check_dim(name: str, truncate_dim: int, dim: int) -> None:
         raise BadInput(f"{name} makes {dim} dimensions, fewer than truncate_dim={truncate_dim}.")
 
 
-def check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> None:
-    """BadInput if int8 changed the worst text too much; the mean would hide it."""
+def check_fidelity(name: str, exact: FloatArray, rounded: FloatArray) -> float:
+    """The worst text's cosine; BadInput if int8 changed it too much. The mean would hide it."""
     worst = float((exact * rounded).sum(1).min()) if len(exact) else 1.0
     if not worst >= INT8_COSINE:   # also if it is no number
         raise BadInput(f"{name} loses too much in int8: a cosine of {worst:.4f} to float32 for the worst of "
                        f"{len(exact)} texts, where {INT8_COSINE} is asked for. Use precision='bfloat16'.")
+    return worst
 
 
 def _ignore(done: int, total: int | None) -> None:

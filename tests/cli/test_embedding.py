@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qianru.models.embedding_folder import read_manifest, read_shards
+from qianru.types import FloatArray
 
 from .conftest import Qianru
 
@@ -89,3 +92,68 @@ def test_inspect_of_a_broken_folder_tells_what_it_can_and_fails(qianru: Qianru, 
     found = qianru("inspect", folder, "--json")
     assert (found.code, found.json()["check"]) == (1, None)
     assert found.json()["problem"].startswith("broken/config.json")
+
+
+@pytest.fixture
+def transformer(model: str, data: Path) -> str:
+    """A small BGE-M3 in the current directory."""
+    pytest.importorskip("torch", reason="transformer models need torch: pip install 'qianru[torch]'")
+    sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+    from checkpoints import build
+
+    build("bge-m3", Path("m3"), data)
+    return "m3"
+
+
+def dense(folder: str) -> FloatArray:
+    (shard,) = read_shards(Path(folder))
+    assert shard.embeddings.dense is not None
+    return shard.embeddings.dense
+
+
+def test_a_transformer_runs_as_it_is_told(qianru: Qianru, transformer: str) -> None:
+    Path("a.txt").write_text("床前明月光，疑是地上霜。\n" + "举头望明月，低头思故乡。" * 9 + "\n", encoding="utf-8")
+    line = ("embed", "a.txt", "-m", transformer)
+    assert qianru(*line, "-o", "exact", "--precision", "float32", "--kinds", "dense").code == 0
+    assert qianru(*line, "-o", "low", "--precision", "bfloat16", "--kinds", "dense").code == 0
+    exact, low = dense("exact"), dense("low")
+    assert 0 < np.abs(exact - low).max() < 0.05
+    cut = qianru(*line, "-o", "cut", "--precision", "float32", "--kinds", "dense,tokens", "--max-tokens", "12",
+                 "--truncate-dim", "8")
+    assert cut.code == 0
+    assert "were longer than 12 tokens and were cut" in cut.err
+    (shard,) = read_shards(Path("cut"))
+    assert shard.embeddings.kinds == ("dense", "tokens")
+    assert shard.embeddings.tokens is not None
+    assert np.diff(shard.embeddings.tokens.offsets)[1] == 12
+    assert dense("cut").shape == (2, 8)
+    assert read_manifest(Path("cut"))["dim"] == 8
+    assert qianru(*line, "-o", "mcls", "--precision", "float32", "--kinds", "dense", "--cls-every", "4").code == 0
+    assert np.abs(dense("mcls") - exact).max() > 1e-3
+
+
+def test_wishes_that_nothing_can_follow_are_refused(qianru: Qianru, model: str) -> None:
+    Path("a.txt").write_text("明月\n", encoding="utf-8")
+    for options, message in (
+        (("--precision", "float32"), "A Runtime says how to run a transformer"),
+        (("--precision", "float33"), "There is no precision 'float33'. Did you mean 'float32'?"),
+        (("--cls-every", "256"), "--cls-every is for transformers that pool [CLS]"),
+    ):
+        code, out, err = qianru("embed", "a.txt", "-o", "v", "-m", model, *options)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: {message}"), err
+
+
+def test_transformers_are_compared_by_any_metric_and_drawn(qianru: Qianru, transformer: str) -> None:
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib: pip install 'qianru[plot]'")
+    texts = ("床前明月光", "疑是地上霜", "What is BGE M3?")
+    found = {}
+    for metric in ("cosine", "dot", "euclidean"):
+        told = qianru("similarity", *texts, "-m", transformer, "--metric", metric, "--json").json()
+        found[metric] = np.array(told["scores"])
+    assert np.allclose(found["cosine"], found["dot"], atol=1e-2)      # its vectors have length 1
+    assert np.allclose(np.diag(found["cosine"]), 1)
+    assert np.allclose(found["euclidean"], -np.sqrt(np.maximum(2 - 2 * found["cosine"], 0)), atol=1e-2)
+    result = qianru("similarity", *texts, "-m", transformer, "--plot", "map.png")
+    assert (result.code, Path("map.png").read_bytes()[:4]) == (0, b"\x89PNG")
+    assert "cosine of m3 vectors" in result.err

@@ -38,11 +38,11 @@ def test_no_two_cards_share_a_name() -> None:
 def test_a_card_says_nothing_that_cannot_be(card: Card) -> None:
     assert card.family in {"bert", "xlm-roberta", "qwen2", "qwen3", "mistral", "remote"}
     assert card.pooling in {"", "cls", "mean", "last"}
-    assert card.dim is not None
+    assert (card.dim is None) == (card.kinds == ())       # rerankers make scores
     assert set(card.ids) <= {"huggingface", "modelscope"}
     assert all(name.count("/") == 1 for name in card.ids.values())
-    assert all(size < card.dim for size in card.matryoshka)
-    assert card.any_dim_from is None or card.any_dim_from < card.dim
+    assert all(size < (card.dim or 0) for size in card.matryoshka)
+    assert card.any_dim_from is None or card.any_dim_from < (card.dim or 0)
     assert not card.instruction or "{instruction}" in card.instruction
 
 
@@ -55,19 +55,31 @@ def test_the_number_of_parameters_follows_from_the_size_of_a_chinese_bert() -> N
         assert card.n_parameters == (21128 + 512 + 2) * h + 2 * h + (card.n_layers or 0) * layer + h * h + h
 
 
+def test_the_number_of_parameters_follows_from_the_size_of_an_xlm_roberta_reranker() -> None:
+    # 250,002 words, positions and 1 segment with their norm; layers as above; the head's two layers.
+    for name in ("bge-reranker-base", "bge-reranker-large", "bge-reranker-v2-m3"):
+        card = find(name)
+        h = card.hidden or 0
+        layer = 12 * h * h + (4 + 4 + 1) * h + 4 * h
+        positions = (card.max_tokens or 0) + 2
+        head = h * h + h + h + 1
+        assert card.n_parameters == (250_002 + positions + 1) * h + 2 * h + (card.n_layers or 0) * layer + head
+        assert card.kinds == ()
+
+
 def test_prompts_differ_by_role() -> None:
-    assert find("bge-base-zh-v1.5").prompt("query") == "为这个句子生成表示以用于检索相关文章："
-    assert find("bge-base-zh-v1.5").prompt("document") == ""
-    assert find("multilingual-e5-base").prompt("document") == "passage: "
+    assert find("bge-base-zh-v1.5").prompts.before("query") == "为这个句子生成表示以用于检索相关文章："
+    assert find("bge-base-zh-v1.5").prompts.before("document") == ""
+    assert find("multilingual-e5-base").prompts.before("document") == "passage: "
 
 
 def test_an_instruction_takes_the_place_of_the_task_in_the_prompt() -> None:
-    card = find("iic/gte_Qwen2-1.5B-instruct")
-    assert card.prompt("query", "找出{相关}的诗句") == "Instruct: 找出{相关}的诗句\nQuery: "
+    prompts = find("iic/gte_Qwen2-1.5B-instruct").prompts
+    assert prompts.before("query", "找出{相关}的诗句") == "Instruct: 找出{相关}的诗句\nQuery: "
     with pytest.raises(BadInput, match="for queries"):
-        card.prompt("document", "找出相关的诗句")
-    with pytest.raises(BadInput, match="m3e-base takes no instruction"):
-        find("m3e-base").prompt("query", "找出相关的诗句")
+        prompts.before("document", "找出相关的诗句")
+    with pytest.raises(BadInput, match="takes no instruction"):
+        find("m3e-base").prompts.before("query", "找出相关的诗句")
 
 
 def test_a_folder_that_says_the_same_passes() -> None:

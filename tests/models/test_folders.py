@@ -207,6 +207,37 @@ def test_an_instruction_takes_its_place_in_the_template(folder: Path) -> None:
         model.encode(POEM, instruction="思")
 
 
+@pytest.mark.parametrize(("query", "without", "template"), [
+    ("Instruct: Find the poem\nQuery: ", "Instruct: Find the poem\nQuery: ", "Instruct: 找诗\nQuery: "),   # gte-Qwen2's
+    ("Instruct: Find the poem\nQuery:", "Instruct: Find the poem\nQuery:", "Instruct: 找诗\nQuery:"),       # Qwen3's
+    ("Instruct: {task}\nQuery: ", None, "Instruct: 找诗\nQuery: "),
+    ("{instruction}：", None, "找诗："),
+    ("为这个句子生成表示以用于检索相关文章：", "为这个句子生成表示以用于检索相关文章：", None),
+])
+def test_a_task_in_a_folders_prompt_can_be_another(
+    folder: Path, query: str, without: str | None, template: str | None
+) -> None:
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": query, "document": "文："}})
+    prompts = Transformer.load(folder, EXACT).prompts
+    assert prompts.before("document") == "文："
+    if without is None:
+        with pytest.raises(BadInput, match=r"Say what to look for: instruction="):
+            prompts.before("query")
+    else:
+        assert prompts.before("query") == without
+    if template is None:
+        with pytest.raises(BadInput, match="takes no instruction"):
+            prompts.before("query", "找诗")
+    else:
+        assert prompts.before("query", "找诗") == template
+
+
+def test_the_catalogues_prompts_go_before_the_folders(folder: Path) -> None:
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": "明月", "document": "文："}})
+    known = Prompts("床", "", "望{instruction}月")
+    assert Transformer.load(folder, EXACT, known=Known(prompts=known)).prompts == known
+
+
 def test_a_prompt_that_does_not_count_is_left_out_of_the_mean(folder: Path) -> None:
     from qianru.runtime.packing import pack
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from qianru.errors import BadFile, SpecMismatch  # noqa: E402
 from qianru.models.bm25 import BM25  # noqa: E402
 from qianru.models.inspection import check_model, inspect_model  # noqa: E402
 from qianru.models.transformer import Transformer  # noqa: E402
+from qianru.runtime.int8 import can_multiply_int8  # noqa: E402
 from qianru.types import Embeddings  # noqa: E402
 
 TOLD = {
@@ -58,6 +60,21 @@ def test_a_broken_folder_tells_what_could_be_read_and_why_it_cannot_be_used(tmp_
     assert "lacks sparse_linear.pt" in found.problem
     assert found.check is None
     assert "colbert_linear.pt (0.0 MB)" in found.facts["weights"]
+
+
+def test_the_check_says_whether_a_model_may_run_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny(tmp_path / "tiny")
+    told = inspect_model(folder).check
+    assert told is not None
+    if not can_multiply_int8():
+        assert told["int8"].startswith("no: This processor has no instructions for int8")
+        return
+    assert re.fullmatch(r"cosine 0\.99\d\d to float32 for the worst of 8 texts, where 0.99 is asked for", told["int8"])
+    monkeypatch.setattr("qianru.models.transformer.INT8_COSINE", 0.99999999)
+    found = inspect_model(folder)
+    assert found.problem is None      # it works in other precisions
+    assert found.check is not None
+    assert found.check["int8"].startswith("no: tiny loses too much in int8: a cosine of 0.99")
 
 
 def test_weights_that_give_no_numbers_fail_the_check(tmp_path: Path) -> None:
