@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from qianru.cli import comparing, embedding, fetching, fitting, indexing, looking, searching
+from qianru.cli import comparing, embedding, fetching, fitting, indexing, looking, reranking, searching
 from qianru.cli.options import examples
 from qianru.cli.terminal import note, prepare_streams, show_warnings
 from qianru.errors import QianruError
@@ -30,7 +30,8 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-for room in (indexing, searching, comparing, embedding, fitting, fetching, looking):   # as the help page has them
+# as the help page has them
+for room in (indexing, searching, comparing, reranking, embedding, fitting, fetching, looking):
     room.register(app)
 
 

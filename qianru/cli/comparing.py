@@ -93,7 +93,7 @@ def similarity(
 
 def compared(inputs: Sequence[str], encoding: str | None) -> tuple[list[str], list[str]]:
     """The texts of the rows and those of the columns; the second empty where each is compared with each."""
-    texts = [_texts(name, encoding) for name in inputs]
+    texts = [texts_named(name, encoding) for name in inputs]
     if len(texts) == 2:
         return texts[0], texts[1]
     everything = [text for some in texts for text in some]
@@ -102,7 +102,7 @@ def compared(inputs: Sequence[str], encoding: str | None) -> tuple[list[str], li
     return everything, []
 
 
-def _texts(name: str, encoding: str | None) -> list[str]:
+def texts_named(name: str, encoding: str | None) -> list[str]:
     """The lines of the file by that name, else the name itself, which is a text."""
     try:
         if Path(name).is_file():

@@ -90,7 +90,8 @@ def _table(cards: list[tuple[Card, bool]]) -> Table:
         table.add_column(title)
     for card, here in cards:
         size = "" if card.n_parameters is None else _short(card.n_parameters)
-        table.add_row(card.name, _number(card.dim), _number(card.max_tokens), size or card.family * (not card.ids),
+        makes = _number(card.dim) if card.kinds else "score"
+        table.add_row(card.name, makes, _number(card.max_tokens), size or card.family * (not card.ids),
                       ", ".join(card.languages), card.licence, "yes" if here else "")
     return table
 

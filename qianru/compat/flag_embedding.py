@@ -60,8 +60,8 @@ class _Flag:
         if pooling_method is not None and pooling_method.replace("last_token", "lasttoken") != found:
             raise SpecMismatch(f"{model_name_or_path} pools by {found}, not by {pooling_method}. Leave pooling_method "
                                "out: the folder's own files say it.")
-        self._query = _template(query_instruction_for_retrieval, query_instruction_format)
-        self._passage = _template(passage_instruction_for_retrieval, passage_instruction_format)
+        self._query = template(query_instruction_for_retrieval, query_instruction_format)
+        self._passage = template(passage_instruction_for_retrieval, passage_instruction_format)
         self.query_max_length, self.passage_max_length = query_max_length, passage_max_length
 
 
@@ -89,7 +89,7 @@ class FlagModel(_Flag):
     def _encode(self, sentences: str | Sequence[str], template: str, max_length: int) -> FloatArray:
         texts, alone = texts_of(sentences)
         model = limited(self.model, max_length)
-        dense = model.encode([_fill(template, text) for text in texts], kinds=["dense"]).dense
+        dense = model.encode([fill(template, text) for text in texts], kinds=["dense"]).dense
         assert dense is not None
         return dense[0] if alone else dense
 
@@ -254,17 +254,17 @@ class BGEM3FlagModel(_Flag):
         texts, alone = texts_of(sentences)
         chosen = [usual if want is None else want for want, usual in zip(wanted, self._usual, strict=True)]
         kinds = [kind for kind, want in zip(WEIGHT_ORDER, chosen, strict=True) if want]
-        made = limited(self.model, max_length).encode([_fill(template, text) for text in texts], kinds=kinds)
+        made = limited(self.model, max_length).encode([fill(template, text) for text in texts], kinds=kinds)
         sparse = None if made.sparse is None else _as_dictionaries(made.sparse)
         multi = None if made.multi is None else [made.multi.row(i) for i in range(len(texts))]
         every: dict[str, Any] = {"dense_vecs": made.dense, "lexical_weights": sparse, "colbert_vecs": multi}
         return {name: value[0] if alone and value is not None else value for name, value in every.items()}
 
 
-def _template(instruction: str | None, form: str) -> str:
+def template(instruction: str | None, form: str) -> str:
     """What a text becomes, with {} in its place.
 
-    >>> _template("为这个句子生成表示：", "{}{}")
+    >>> template("为这个句子生成表示：", "{}{}")
     '为这个句子生成表示：{}'
     """
     if instruction is None:
@@ -274,8 +274,9 @@ def _template(instruction: str | None, form: str) -> str:
     return form.replace("\\n", "\n").replace("{}", instruction, 1)
 
 
-def _fill(template: str, text: str) -> str:
-    before, _, after = template.rpartition("{}")
+def fill(form: str, text: str) -> str:
+    """The text in its place in what `template` made."""
+    before, _, after = form.rpartition("{}")
     return before + text + after
 
 

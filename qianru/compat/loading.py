@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, SpecMismatch
 from qianru.models import load
 from qianru.models.base import as_texts
+from qianru.models.cross_encoder import CrossEncoder
+from qianru.models.named import folder_of
 from qianru.models.recipe import Prompts
 from qianru.models.transformer import Transformer
 from qianru.runtime.options import DeviceName, Runtime
@@ -20,8 +22,25 @@ NO_PROMPTS = Prompts()
 def open_model(name: str | Path, runtime: Runtime) -> Transformer:
     """The transformer in that folder or downloaded by that name; the errors are those of qianru.load."""
     model = load(name, runtime)
+    if isinstance(model, CrossEncoder):
+        raise SpecMismatch(f"{name} is a reranker: it makes scores, not vectors. Use FlagReranker or CrossEncoder.")
     assert isinstance(model, Transformer), model      # load takes a runtime for no other
     return model
+
+
+def open_reranker(name: str | Path, runtime: Runtime) -> CrossEncoder:
+    """The reranker in that folder or downloaded by that name; SpecMismatch if it is another model."""
+    model = load(name, runtime)
+    if not isinstance(model, CrossEncoder):
+        raise SpecMismatch(f"{name} makes {' and '.join(model.spec.kinds)} vectors; it is no reranker. Use "
+                           "SentenceTransformer or FlagModel.")
+    return model
+
+
+def folder_or_name(name: str | Path) -> Path:
+    """The folder that is meant, also by the name of a downloaded model."""
+    folder = Path(name)
+    return folder if folder.exists() else folder_of(str(name)) or folder
 
 
 def limited(model: Transformer, max_tokens: int | None) -> Transformer:

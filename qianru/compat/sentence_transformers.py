@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qianru import scores
-from qianru.compat.loading import bar, device_of, limited, open_model, texts_of
+from qianru.compat.loading import bar, device_of, folder_or_name, limited, open_model, texts_of
 from qianru.compat.util import as_rows, as_tensor
 from qianru.errors import BadInput, UnknownName
 from qianru.models.json_file import JsonFile
-from qianru.models.named import folder_of
 from qianru.models.recipe import Prompts
 from qianru.runtime.options import Runtime
 from qianru.types import FloatArray, Role
@@ -176,10 +175,7 @@ class SentenceTransformer:
 
 def _settings(name: str | Path) -> JsonFile:
     """config_sentence_transformers.json of the folder that the name leads to, empty if there is none."""
-    folder = Path(name)
-    if not folder.exists():
-        folder = folder_of(str(name)) or folder
-    return JsonFile.read_if_there(folder / "config_sentence_transformers.json")
+    return JsonFile.read_if_there(folder_or_name(name) / "config_sentence_transformers.json")
 
 
 def _converted(vectors: FloatArray, to_numpy: bool, to_tensor: bool) -> Any:

@@ -17,7 +17,7 @@ from qianru.errors import BadInput, SpecMismatch, require
 from qianru.models.base import ModelSpec
 from qianru.models.files import CARD, Array, Stored, fingerprint, read_folder, write_folder
 from qianru.models.folder import stated_max_tokens, transformer_config
-from qianru.models.json_file import JsonFile
+from qianru.models.json_file import JsonFile, read_json
 from qianru.models.labels import Labels
 from qianru.models.pairs import Cut, PairTokenizer
 from qianru.models.tokenizer import TextTokenizer, read_tokenizer
@@ -114,7 +114,7 @@ class CrossEncoder:
         Raises BadInput for what is no pair of two texts.
         """
         total = len(pairs) if isinstance(pairs, Sequence) else None
-        waiting, n_done, n_cut = iter(_checked(pairs)), 0, 0
+        waiting, n_done, n_cut = iter(checked(pairs)), 0, 0
         logits: list[FloatArray] = [np.zeros((0, self.network.n_labels), np.float32)]
         n_tokens: list[IntArray] = [np.zeros(0, np.int64)]
 
@@ -219,6 +219,10 @@ class CrossEncoder:
         runtime = runtime or Runtime()
         config = JsonFile.read(folder / "config.json")
         check_supported(config)
+        prompts = JsonFile.read_if_there(folder / "config_sentence_transformers.json")
+        if prompts.has("default_prompt_name"):
+            raise SpecMismatch(f"{prompts.path} asks for the prompt '{prompts.text('default_prompt_name')}', which is "
+                               "not supported for rerankers. Use another one.")
         shape, limits = module_of(config).read_config(config, None), transformer_config(folder)
         limit = min(stated_max_tokens(folder, limits) or shape.max_tokens, shape.max_tokens)
         name = name or folder.absolute().name
@@ -284,13 +288,23 @@ class CrossEncoder:
 
 def is_classifier(folder: Path) -> bool:
     """Whether a folder's config.json says that it is a sequence classifier: a reranker, not an embedding model."""
-    if (folder / "modules.json").exists() or not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() or not _is_one_module(folder / "modules.json"):
         return False
     named = JsonFile.read(folder / "config.json").values.get("architectures")
     return isinstance(named, list) and any(isinstance(name, str) and name.endswith(CLASSIFIER) for name in named)
 
 
-def _checked(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+def _is_one_module(path: Path) -> bool:
+    """Whether a modules.json, if there is one, names a transformer alone, as sentence-transformers saves rerankers."""
+    if not path.is_file():
+        return True
+    match read_json(path):
+        case [{"type": str(name)}]:
+            return name.endswith(".Transformer")
+    return False
+
+
+def checked(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     """The pairs one by one; BadInput at the first that is none."""
     for i, pair in enumerate(pairs):
         whole = isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
