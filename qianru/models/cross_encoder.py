@@ -15,10 +15,11 @@ import numpy as np
 
 from qianru.errors import BadInput, SpecMismatch, require
 from qianru.models.base import ModelSpec
-from qianru.models.files import CARD, Array, Stored, fingerprint, read_folder, write_folder
+from qianru.models.files import CARD, Stored, fingerprint, read_folder, write_folder
 from qianru.models.folder import stated_max_tokens, transformer_config
 from qianru.models.json_file import JsonFile, read_json
 from qianru.models.labels import Labels
+from qianru.models.mapped import LazyArrays, release
 from qianru.models.pairs import Cut, PairTokenizer
 from qianru.models.tokenizer import TextTokenizer, read_tokenizer
 from qianru.models.transformer import AT_ONCE, PROBES, TOKENIZER, WINDOW, check_fidelity, check_limit
@@ -69,9 +70,9 @@ class CrossEncoder:
         from qianru.models.pair_network import PairNetwork
         from qianru.runtime.linear import pack
 
-        if runtime.truncate_dim is not None or runtime.normalize is not None:
-            raise BadInput(f"{name} makes scores, not vectors: truncate_dim and normalize have no meaning. Leave them "
-                           "out.")
+        for option in ("truncate_dim", "normalize"):
+            if getattr(runtime, option) is not None:
+                raise BadInput(f"{name} makes scores, not vectors: {option} has no meaning for it. Leave it out.")
         self.name, self.runtime, self.tokenizer, self._config = name, runtime, tokenizer, config
         self.device = Device.of(runtime)
         self.network = PairNetwork(config, tensors, str(config.path))
@@ -87,7 +88,10 @@ class CrossEncoder:
         self.network.requires_grad_(False)
         self.network.to(self.device.name)
         exact = self._probe() if self.device.precision == "int8" else None
-        pack(self.network.backbone, self.device.precision)   # type: ignore[arg-type]
+        release(self.network.source)
+        for layer in self.network.backbone.layers:   # one by one, or the weights would be in memory twice
+            pack(layer, self.device.precision)
+            release(self.network.source)
         if exact is not None:
             check_fidelity(name, exact, self._probe())
         self._spec: ModelSpec | None = None
@@ -98,6 +102,7 @@ class CrossEncoder:
         if self._spec is None:
             self._spec = ModelSpec(self.name, self.family, (), fingerprint(self._identity()),
                                    max_tokens=self.tokenizer.max_tokens)
+            release(self.network.source)
         return self._spec
 
     def score(self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None) -> FloatArray:
@@ -281,8 +286,7 @@ class CrossEncoder:
             "max_tokens": texts.max_tokens, "lower_case": texts.lower_case, "cut": asdict(self.tokenizer.cut),
             "relevant": self.labels.relevant, "shape": self.network.backbone.config.settings(),
         }
-        arrays: dict[str, Array] = {name: tensor.detach().float().cpu().numpy()
-                                    for name, tensor in self.network.source.items()}
+        arrays = LazyArrays(self.network.source, unchanged=True)
         return Stored(self.family, settings, arrays, files={TOKENIZER: texts.content})
 
 
