@@ -6,24 +6,30 @@ Source: sentencepiece_model.proto of google/sentencepiece (field numbers).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from qianru.errors import BadFile, SpecMismatch
 
 KINDS = {1: "unigram", 2: "bpe"}
+NORMAL, USER_DEFINED = 1, 4     # kinds of pieces; others are unknown, control, unused and byte
 LARGEST = 1 << 26   # bytes; XLM-RoBERTa's has 5 million
 Value = int | bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceFile:
-    """pieces: (text, score);  charsmap: how characters are normalised, in the form that `tokenizers` takes."""
+    """pieces: (text, score);  piece_kinds: of each;  charsmap: how characters are normalised, as `tokenizers` takes it
+    first_id, last_id: of the tokens that begin and end a text; -1 if there is none
+    """
 
     kind: str
     pieces: list[tuple[str, float]]
+    piece_kinds: list[int]
     unknown_id: int
+    first_id: int
+    last_id: int
     charsmap: bytes
     add_dummy_prefix: bool
     remove_extra_whitespaces: bool
@@ -36,7 +42,8 @@ def read_sentencepiece(path: Path) -> SentencePieceFile:
         if path.stat().st_size > LARGEST:
             raise BadFile(f"{path} is too large for a sentencepiece model. Is it the right file?")
         fields = list(_fields(path.read_bytes()))
-        pieces = [_piece(_bytes(value)) for number, value in fields if number == 1]
+        listed = [dict(_fields(_bytes(value))) for number, value in fields if number == 1]
+        pieces, kinds = [_piece(piece) for piece in listed], [int(piece.get(3, NORMAL)) for piece in listed]
         trainer = dict(_fields(next((_bytes(v) for n, v in fields if n == 2), b"")))
         normalizer = dict(_fields(next((_bytes(v) for n, v in fields if n == 3), b"")))
         kind = int(trainer.get(3, 1))
@@ -52,13 +59,18 @@ def read_sentencepiece(path: Path) -> SentencePieceFile:
     if kind not in KINDS:
         raise SpecMismatch(f"{path} is a sentencepiece model of kind {kind}; supported are unigram (1) and bpe (2).")
     return SentencePieceFile(
-        KINDS[kind], pieces, int(trainer.get(40, 0)), charsmap, bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1)),
-        bool(trainer.get(35, 0)),
+        KINDS[kind], pieces, kinds, _id(trainer.get(40, 0)), _id(trainer.get(41, 1)), _id(trainer.get(42, 2)), charsmap,
+        bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1)), bool(trainer.get(35, 0)),
     )
 
 
-def _piece(content: bytes) -> tuple[str, float]:
-    fields = dict(_fields(content))
+def _id(value: Value) -> int:
+    """A number of 64 bits with a sign."""
+    number = int(value)
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _piece(fields: Mapping[int, Value]) -> tuple[str, float]:
     return _bytes(fields[1]).decode() if 1 in fields else "", struct.unpack("<f", _bytes(fields.get(2, b"\0" * 4)))[0]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from qianru.errors import BadFile, BadInput, SpecMismatch
 from qianru.models.byte_bpe import read_byte_bpe
 from qianru.models.json_file import JsonFile
+from qianru.models.sentencepiece_bpe import read_sentencepiece_bpe
 from qianru.models.sentencepiece_file import read_sentencepiece
 from qianru.text.normalize import clean
 from qianru.types import IntArray
@@ -147,6 +148,9 @@ def read_tokenizer(home: Path, model_type: str) -> tuple[bytes, dict[str, str]]:
     for name in ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"):
         if (home / name).is_file() and model_type in ("xlm-roberta", "camembert"):
             return _xlm_roberta(home / name).to_str().encode(), _XLM_ROBERTA | special
+    if (home / "tokenizer.model").is_file() and model_type == "mistral":
+        tokenizer, own = read_sentencepiece_bpe(home / "tokenizer.model", config)
+        return _framed(tokenizer.to_str().encode(), config, own | special), own | special
     raise BadFile(f"{home} holds no tokenizer that can be read: no tokenizer.json, no vocab.txt, and no vocab.json "
                   f"with merges.txt or sentencepiece model of a kind that fits '{model_type}'. Download the folder "
                   "again.")

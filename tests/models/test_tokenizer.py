@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import TEXTS, tiny
@@ -126,3 +127,51 @@ def test_a_vocabulary_without_its_special_tokens_is_refused(tmp_path: Path) -> N
     (tmp_path / "vocab.txt").write_bytes("床\n".encode("gbk"))
     with pytest.raises(BadFile, match="not UTF-8"):
         read_tokenizer(tmp_path, "bert")
+
+
+# Mistral's from tokenizer.model alone
+
+GOLDENS = Path(__file__).parent.parent / "goldens"
+
+
+def mistral(folder: Path, **config: Any) -> TextTokenizer:
+    """A folder with a sentencepiece model of byte pairs and nothing else."""
+    shutil.copyfile(GOLDENS / "sentencepiece_bpe.model", folder / "tokenizer.model")
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    content, special = read_tokenizer(folder, "mistral")
+    return TextTokenizer(content, 4096, special=special)
+
+
+def test_mistral_is_built_from_its_sentencepiece_model(tmp_path: Path) -> None:
+    golden = json.loads((GOLDENS / "sentencepiece_bpe.json").read_text("utf-8"))
+    tokenizer = mistral(tmp_path)
+    for text, ids in zip(golden["texts"], golden["ids"], strict=True):
+        encoded = tokenizer.tokenizer.encode(text, add_special_tokens=False).ids
+        assert encoded == ids, text
+        assert tokenizer.tokenizer.decode(encoded) == text.replace("▁", " ")
+    assert tokenizer.special == {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+
+
+@pytest.mark.parametrize(("config", "frame"), [
+    ({}, ([1], [])),                                              # as Llama's do
+    ({"add_bos_token": True, "add_eos_token": True}, ([1], [2])),   # E5-mistral
+    ({"add_bos_token": False, "add_eos_token": True}, ([], [2])),
+])
+def test_mistrals_first_and_last_token_are_those_that_the_folder_asks_for(
+    tmp_path: Path, config: dict[str, bool], frame: tuple[list[int], list[int]]
+) -> None:
+    tokenizer = mistral(tmp_path, **config)
+    assert (tokenizer.prefix, tokenizer.suffix) == frame
+
+
+def test_a_tokenizer_model_of_another_kind_or_beside_another_model_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copyfile(data / "tokenizers/barthez-spm-standin/sentencepiece.bpe.model", tmp_path / "tokenizer.model")
+    with pytest.raises(SpecMismatch, match=r"of kind unigram; Mistral's is bpe. Download the folder again, or"):
+        read_tokenizer(tmp_path, "mistral")
+    mistral(tmp_path)
+    with pytest.raises(BadFile, match=r"no tokenizer\.json"):
+        read_tokenizer(tmp_path, "qwen2")
+    (tmp_path / "tokenizer.model").write_bytes((GOLDENS / "sentencepiece_bpe.model").read_bytes()[:999])
+    with pytest.raises(BadFile, match="not a sentencepiece model"):
+        read_tokenizer(tmp_path, "mistral")
