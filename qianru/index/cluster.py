@@ -16,9 +16,10 @@ from qianru.errors import BadInput, CollectionError
 from qianru.index.base import Ranking
 from qianru.index.cluster_filter import field_index, translated
 from qianru.index.cluster_link import Link
-from qianru.index.cluster_points import ClusterOptions, points_of
+from qianru.index.cluster_points import ClusterOptions, points_of, quantizer
 from qianru.index.engine_filter import fields_of, payload
 from qianru.index.filter import Filter
+from qianru.index.layout import DensePrecision
 from qianru.index.rows import (
     checked_dense,
     checked_ids,
@@ -59,10 +60,11 @@ class ClusterIndex:
     @classmethod
     def create(
         cls, link: Link, name: str, kinds: Sequence[Kind], dim: int | None = None, *,
-        options: ClusterOptions = ClusterOptions(), token_dim: int = 0,
+        options: ClusterOptions = ClusterOptions(), precision: DensePrecision = "float32", token_dim: int = 0,
     ) -> ClusterIndex:
         """A new, empty index; CollectionError if the server has a collection by that name.
 
+        precision: of what dense searches look through; the best are scored again by the float32 vectors, which stay
         token_dim: of the token vectors that are kept beside the others, to score documents by; 0 for none
         """
         from qdrant_client.http import models
@@ -73,7 +75,7 @@ class ClusterIndex:
         if "dense" in kinds:
             dense["dense"] = models.VectorParams(
                 size=dim, distance=models.Distance.DOT, hnsw_config=graph, on_disk=options.on_disk,
-                quantization_config=options.quantizer(),
+                quantization_config=quantizer(precision),
             )
         if token_dim:
             dense["multi"] = models.VectorParams(
@@ -243,6 +245,37 @@ class ClusterIndex:
             found += self.link.ask("read", self.link.client.retrieve, self.name, part, with_payload=wanted,
                                    with_vectors=vectors, consistency=self._consistency)
         return {int(record.id): record for record in found}
+
+    def page(
+        self, condition: Conditions | None, limit: int, keys: Sequence[str] | bool, *, vectors: bool = False,
+        order: str | None = None, start: int | None = None,
+    ) -> list[Record]:
+        """The first so many records that pass, by id, or by a whole number of the payload, from start upwards."""
+        from qdrant_client.http import models
+
+        self._check_open()
+        by = None if order is None else models.OrderBy(key=order, start_from=start)
+        wanted: Any = keys if isinstance(keys, bool) else list(keys)
+        return self.link.ask("read", self.link.client.scroll, self.name, condition, limit=limit, order_by=by,
+                             with_payload=wanted, with_vectors=vectors, consistency=self._consistency)[0]
+
+    def each(
+        self, condition: Conditions | None, keys: Sequence[str], *, vectors: bool = False, at_once: int = 500
+    ) -> Iterator[Record]:
+        """Every record that passes, by ascending "order" of its payload; keys of the payload come along."""
+        start: int | None = None
+        seen: set[int] = set()              # those at start, which the next page begins with again
+        size = at_once
+        while True:
+            records = self.page(condition, size, [*keys, "order"], vectors=vectors, order="order", start=start)
+            new = [record for record in records if record.id not in seen]
+            yield from new
+            if len(records) < size:
+                return
+            orders = [int((record.payload or {})["order"]) for record in records]
+            last = orders[-1]
+            seen = {int(record.id) for record, its in zip(records, orders, strict=True) if its == last}
+            start, size = last, at_once if new else 4 * size
 
     def index_fields(self, keys: Sequence[str], *, most: int | None = None, schema: Any = None) -> None:
         """Has the server keep what finds documents by these keys fast; of fields at most so many in all."""

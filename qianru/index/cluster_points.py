@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qianru.errors import BadInput, UnknownName
+from qianru.errors import BadInput
+from qianru.index.layout import DensePrecision
 from qianru.index.rows import Rows
 from qianru.types import FloatArray, Kind, Ragged, SparseRows
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 POINTS_AT_ONCE = 500
 REQUEST_NUMBERS = 400_000   # of one upload: about 5 MB of JSON, where a server takes 32
-Quantization = Literal["none", "int8", "binary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,13 @@ class ClusterOptions:
     """How a server keeps a collection, decided when it is made, and how it is asked.
 
     shards: None for the server's own choice;  replicas: of each shard; most of them must confirm a write and agree
-    quantization: what searches look through; the best are scored again by the float32 vectors, which stay
-    on_disk: the float32 vectors are read from the disk, for quantized ones above all
+    on_disk: the float32 vectors are read from the disk, for where searches look through int8 or binary ones above all
     graph_links, graph_effort: of the graph of dense vectors (HNSW's m and ef);  parallel: uploads at a time
     fresh_s: how old the counts that BM25 weighs by may be, where others write too
     """
 
     shards: int | None = None
     replicas: int = 1
-    quantization: Quantization = "none"
     on_disk: bool = False
     graph_links: int = 16
     graph_effort: int = 128
@@ -41,22 +39,24 @@ class ClusterOptions:
     fresh_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.quantization not in get_args(Quantization):
-            raise UnknownName("quantization", str(self.quantization), get_args(Quantization))
         numbers = (self.shards or 1, self.replicas, self.graph_links, self.graph_effort, self.parallel)
         if min(numbers) < 1 or self.fresh_s < 0:
             raise BadInput(f"Shards, replicas, links, effort and parallel uploads are at least 1; got {self}.")
 
-    def quantizer(self) -> Any:
-        """What the server is told to quantize by."""
-        from qdrant_client.http import models
 
-        if self.quantization == "int8":
-            return models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(
-                type=models.ScalarType.INT8, quantile=0.99, always_ram=True))
-        if self.quantization == "binary":
-            return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-        return None
+def quantizer(precision: DensePrecision) -> Any:
+    """What the server is told to quantize dense vectors by. Raises BadInput for what would lose the float32 vectors."""
+    from qdrant_client.http import models
+
+    if precision == "float16":
+        raise BadInput("A server would keep float16 vectors in place of the float32 ones, so scores would differ. "
+                       "Ask for float32, int8 or binary; for little memory also for ClusterOptions(on_disk=True).")
+    if precision == "int8":
+        return models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, quantile=0.99, always_ram=True))
+    if precision == "binary":
+        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+    return None
 
 
 def points_of(rows: Rows, multi: Ragged | None, payloads: list[dict[str, Any]]) -> Iterator[list[PointStruct]]:

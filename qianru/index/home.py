@@ -85,7 +85,7 @@ def check_home(path: Path) -> None:
         raise CollectionError(f"There is no collection at {path}. Make one: qianru index FOLDER --collection {path}")
 
 
-def check_model(path: Path, made_with: str, own: Model, asked: Model | None) -> None:
+def check_model(path: Path | str, made_with: str, own: Model, asked: Model | None) -> None:
     """Raises ModelMismatch unless the folder's own model, and the one that is asked for, made the collection.
 
     made_with: the fingerprint of the model that did
