@@ -29,3 +29,5 @@ TERMS_Q = np.abs(drawn(5, B, 20)) * 0.3                     # weights of 20 term
 TERMS_D = np.abs(drawn(6, B * GROUP, 20)) * 0.3
 TOKENS_Q = unit(drawn(7, B, LENGTH, D))
 TOKENS_D = unit(drawn(8, B * GROUP, LENGTH, D))
+POEMS = ["床前明月光", "疑是地上霜", "举头望明月", "低头思故乡", "我爱吃蔬菜", "明月光", "思故乡我低头望明月",
+         "地上霜是明月光"]
