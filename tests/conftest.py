@@ -12,6 +12,11 @@ import pytest
 HERE = Path(__file__).parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the markers known that only some tests have."""
+    config.addinivalue_line("markers", "mteb: needs mteb; see CONTRIBUTING.md")
+
+
 def data_folder() -> Path | None:
     """The folder of real data: QIANRU_DATA, else ../shared/data beside the project, else None."""
     named = os.environ.get("QIANRU_DATA")
