@@ -52,10 +52,10 @@ def facts(folder: Path) -> Known | None:
     if isinstance(config, dict):
         check(card, config, str(path))
     says_itself = any((folder / name).exists() for name in ("modules.json", "1_Pooling/config.json"))
-    return _as_known(card, says_itself)
+    return card_as_known(card, says_itself)
 
 
-def _as_known(card: Card, says_itself: bool) -> Known:
+def card_as_known(card: Card, says_itself: bool) -> Known:
     """The card as the loader takes it.
 
     says_itself: the folder's own files tell pooling and normalizing; its hashes are the hub's, so they are right
