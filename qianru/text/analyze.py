@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import filterfalse
+from itertools import compress, filterfalse
 from typing import Any, Literal, Self
 
 from qianru.errors import BadInput, UnknownName
@@ -94,9 +94,9 @@ class Analyzer:
         ['蔬菜', '水果', '味道', '蔬菜 水果', '水果 味道']
         """
         plan = self._made()
-        if self.characters and plan.stop:      # which characters stand in a word that stays takes their places
-            return [word for word, _, _ in self.spans(text)]
         text = plan.cleaned(text)
+        if self.characters and plan.stop:
+            return self._words_that_stay(plan, text)
         if self.unit == "char":
             return _ngrams(_WHITESPACE.sub(" ", plan.lowered(text)), self.ngrams, joint="")
         if plan.pattern is not None:
@@ -168,8 +168,22 @@ class Analyzer:
             self._plan.append(_Plan(self))
         return self._plan[0]
 
+    def _words_that_stay(self, plan: _Plan, text: str) -> list[str]:
+        """Words that are no stop words, then the characters inside of them that are none."""
+        stop = plan.stop
+        words = [span for span in self._segmented(plan, text) if span[0] not in stop]
+        covered = bytearray(len(text))
+        for word, start, end in words:
+            covered[start:end] = b"\1" * len(word)
+        characters = _HAN.findall("".join(compress(text, covered)))
+        single = set(characters)
+        return [word for word, _, _ in words if word not in single] + [each for each in characters if each not in stop]
+
     def _segmented(self, plan: _Plan, text: str) -> list[Span]:
-        spans = plan.segmenter.spans(spelled_in_ascii(text), search=self.mode == "search", hmm=self.hmm)
+        spelled = spelled_in_ascii(text)
+        spans = plan.segmenter.spans(spelled, search=self.mode == "search", hmm=self.hmm)
+        if spelled is text and (not self.lowercase or text.lower() == text):
+            return spans
         if self.lowercase:
             return [(text[start:end].lower(), start, end) for _, start, end in spans]
         return [(text[start:end], start, end) for _, start, end in spans]

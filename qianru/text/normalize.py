@@ -13,6 +13,7 @@ from qianru.types import IntArray
 
 SCRIPT_TABLE = Path(__file__).parent.parent / "data" / "simplified.txt"
 _N_CODES = 0x110000
+SHORT = 64      # characters, such as a query has; in so few it is cheaper to look first whether any changes
 _WIDE = (
     range(0x3000, 0x3001),     # the ideographic space
     range(0xFF01, 0xFFEF),     # full-width Latin, half-width katakana and Hangul
@@ -51,7 +52,7 @@ def fold(text: str, *, width: bool = True, script: bool = False) -> str:
     >>> fold("ＢＧＥ－Ｍ３　的向量"), fold("電腦裡的檔案", script=True)
     ('BGE-M3 的向量', '电脑里的档案')
     """
-    if text.isascii():
+    if text.isascii() or (len(text) < SHORT and _changing(width, script).isdisjoint(text)):
         return text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     folded: str = _table(width, script)[codes].tobytes().decode("utf-32-le")
@@ -74,6 +75,12 @@ def simplified() -> dict[str, str]:
     """Traditional character -> Simplified character, from OpenCC's t2s."""
     lines = SCRIPT_TABLE.read_text(encoding="utf-8").splitlines()
     return {line[0]: line[2] for line in lines if not line.startswith("#")}
+
+
+@lru_cache(maxsize=4)
+def _changing(width: bool, script: bool) -> frozenset[str]:
+    """The characters that fold changes."""
+    return frozenset(map(chr, np.flatnonzero(_table(width, script) != np.arange(_N_CODES)).tolist()))
 
 
 @lru_cache(maxsize=4)

@@ -64,6 +64,9 @@ class Segmenter:
         """
         found: list[Span] = []
         try:
+            if self._plain and len(text) <= LONGEST and not _GLUED.search(text):    # most texts, at 3 times the speed
+                cut = self._jieba.tokenize(text, "search" if search else "default", hmm)
+                return [span for span in cut if span[0].isalnum()]
             for start, end in _pieces(text):
                 found += [(word, start + a, start + b) for word, a, b in self._placed(text[start:end], search, hmm)]
         except UnicodeEncodeError:

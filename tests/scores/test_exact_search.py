@@ -73,6 +73,7 @@ rows = st.dictionaries(st.integers(0, 7), small.filter(bool), max_size=5)
 
 
 @pytest.mark.parametrize("with_numba", [True, False])
+@settings(deadline=None)    # the first call compiles
 @given(st.lists(rows, max_size=3), st.lists(rows, max_size=20), st.integers(0, 8), st.integers(1, 7))
 def test_sparse_is_what_a_loop_finds(
     with_numba: bool, asked: list[dict[int, float]], told: list[dict[int, float]], k: int, size: int

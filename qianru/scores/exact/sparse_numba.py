@@ -114,7 +114,7 @@ def search(
                     n_bars = place(bars, no_rows, n_bars, k, top, np.uint32(0))
                     if n_bars == k:
                         bar = bars[0]
-            low = bar * (1 - 1e-6)      # for what is equal once it is rounded
+            low = bar * (1 - 1e-6) if n_bars == k else -np.inf      # lower, for what is equal once it is rounded
             for c in range(n_chunks):
                 if tops[c] < low:
                     continue
