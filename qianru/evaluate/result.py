@@ -34,7 +34,8 @@ class Result:
 
     task, task_type, split, subset, revision: what was measured; revision: of the data, empty if it is not known
     languages: "zh", "en", …
-    model, fingerprint: who was measured;  main_score: the name of the score that counts
+    model, fingerprint: who was measured;  kinds: of vectors that were compared
+    main_score: the name of the score that counts
     scores: name -> value, a share of 1, all metrics of the type
     repeats: the same for each draw, where a task is a mean over draws
     per_item: id -> value for one item, by the type:
@@ -57,6 +58,7 @@ class Result:
     split: str = "test"
     subset: str = "default"
     revision: str = ""
+    kinds: tuple[str, ...] = ("dense",)
     per_item: Mapping[str, float] = field(default_factory=dict)
     gold: Mapping[str, float] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class Result:
                 model=ours.get("model") or _model_beside(path), fingerprint=ours.get("fingerprint", path.parent.name),
                 main_score=ours.get("main_score", "main_score"), scores=_scores(entry, ours),
                 repeats=tuple(entry.get("scores_per_experiment") or ()),
+                kinds=tuple(ours.get("kinds", ("dense",))),
                 n_texts=ours.get("n_texts", 0), n_truncated=ours.get("n_truncated", 0),
                 prompts=ours.get("prompts", {}),
                 versions=ours.get("versions", {"mteb": said.get("mteb_version") or ""}),
@@ -145,7 +148,8 @@ class Result:
             "kg_co2_emissions": None,
             "qianru": {
                 "format": FORMAT, "model": self.model, "fingerprint": self.fingerprint, "task_type": self.task_type,
-                "main_score": self.main_score, "n_texts": self.n_texts, "n_truncated": self.n_truncated,
+                "kinds": list(self.kinds), "main_score": self.main_score,
+                "n_texts": self.n_texts, "n_truncated": self.n_truncated,
                 "prompts": dict(self.prompts), "versions": dict(self.versions),
             },
         }
