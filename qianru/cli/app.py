@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from qianru.cli import comparing, embedding, fetching, fitting, indexing, looking, reranking, searching
+from qianru.cli import comparing, embedding, fetching, fitting, indexing, judging, looking, reranking, searching
 from qianru.cli.options import examples
 from qianru.cli.terminal import note, prepare_streams, show_warnings
 from qianru.errors import QianruError
@@ -31,7 +31,7 @@ app = typer.Typer(
     ),
 )
 # as the help page has them
-for room in (indexing, searching, comparing, reranking, embedding, fitting, fetching, looking):
+for room in (indexing, searching, comparing, reranking, embedding, fitting, judging, fetching, looking):
     room.register(app)
 
 

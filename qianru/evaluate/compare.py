@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from qianru.errors import BadInput, UnknownName
+from qianru.errors import BadFile, BadInput, UnknownName
+from qianru.evaluate.fitting import FRESH
 from qianru.evaluate.resampling import LEVEL, N_RESAMPLES, Estimate, estimate, holm, p_value, resample
-from qianru.evaluate.result import Result
+from qianru.evaluate.result import Result, read_results
 from qianru.evaluate.statistics import average_ranks, statistic_of
 from qianru.types import FloatArray
 
@@ -95,21 +97,53 @@ class Win(NamedTuple):
 
 
 def runs_of(results: Iterable[Result]) -> list[Run]:
-    """The results by model and fingerprint; models of one name are told apart by their fingerprints.
+    """The results by model, kinds of vectors and fingerprint; models of one name are told apart by these.
 
+    A model that learns from each task anew has a fingerprint for each, and is one run.
     Raises BadInput if a run has two results of one task.
     """
-    grouped: dict[tuple[str, str], dict[Key, Result]] = {}
+    grouped: dict[tuple[str, tuple[str, ...], str], dict[Key, Result]] = {}
     for result in results:
-        run = grouped.setdefault((result.model, result.fingerprint), {})
+        fingerprint = "" if result.model in FRESH else result.fingerprint
+        run = grouped.setdefault((result.model, result.kinds, fingerprint), {})
         key = (result.task, result.split, result.subset)
         if key in run:
             raise BadInput(f"There are two results of {result.model} on {result.task} ({result.split}, "
                            f"{result.subset}). Keep one, or name the folder of one run.")
         run[key] = result
-    names = [model for model, _ in grouped]
-    return [Run(f"{model} {fingerprint[:6]}" if names.count(model) > 1 else model, run)
-            for (model, fingerprint), run in grouped.items()]
+    names = [model for model, _, _ in grouped]
+    kinds = [(model, kinds) for model, kinds, _ in grouped]
+    runs = []
+    for (model, made, fingerprint), run in grouped.items():
+        apart = [model]
+        if kinds.count((model, made)) < names.count(model):
+            apart.append("+".join(made))
+        if kinds.count((model, made)) > 1:
+            apart.append(fingerprint[:6])
+        runs.append(Run(" ".join(apart), run))
+    return runs
+
+
+def find_runs(named: Sequence[str], folder: Path) -> list[Run]:
+    """The runs meant by names: paths of results or of folders of them, else models that have results in the folder.
+
+    Runs of one name from different paths are told apart by the path. Raises UnknownName for a name that is neither.
+    """
+    runs: list[Run] = []
+    for name in named:
+        if Path(name).exists():
+            found = runs_of(read_results(Path(name)))
+            if not found:
+                raise BadFile(f"There is no result in {name}. Make one with: qianru evaluate MODEL -o {name}")
+        else:
+            every = read_results(folder) if folder.is_dir() else []
+            found = runs_of(result for result in every if result.model == name)
+            if not found:
+                raise UnknownName("model", name, sorted({result.model for result in every}),
+                                  f"with results in {folder}, nor a path")
+        taken = {run.label for run in runs}
+        runs += [replace(run, label=f"{run.label} ({name})") if run.label in taken else run for run in found]
+    return runs
 
 
 def compare(
@@ -167,6 +201,12 @@ def task_of(run: Run, name: str) -> Result:
         if task == name:
             return result
     raise UnknownName("task", name, sorted({task for task, _, _ in run.results}), f"in the results of {run.label}")
+
+
+def compared_results(a: Run, b: Run) -> list[tuple[Result, Result]]:
+    """The results of both on the tasks that can be compared item by item."""
+    both = [(a.results[key], b.results[key]) for key in sorted(a.results.keys() & b.results.keys())]
+    return [(left, right) for left, right in both if not isinstance(_shared(left, right), str)]
 
 
 def what_differs(a: Run, b: Run) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ stay unbiased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,14 +84,8 @@ class Contamination:
 
 
 def find_contamination(
-    test: Sequence[str],
-    train: Iterable[TrainText],
-    *,
-    n_chars: int = N_CHARS,
-    n_words: int = N_WORDS,
-    n_leaks: int = 10,
-    max_grams: int = MAX_GRAMS,
-    progress: Progress | None = None,
+    test: Sequence[str], train: Iterable[TrainText], *, n_chars: int = N_CHARS, n_words: int = N_WORDS,
+    n_leaks: int = 10, max_grams: int = MAX_GRAMS,
 ) -> Contamination:
     """Looks for each test text among the training texts, which are read once.
 
@@ -100,13 +95,26 @@ def find_contamination(
     if min(n_chars, n_words) < 2:
         raise BadInput(f"An n-gram has two tokens or more, not {min(n_chars, n_words)}.")
     table = _Table.of(test, (n_chars, n_words), max_grams)
-    n_train = 0
-    for batch in batches(train):
-        table.look_for(batch, n_train)
-        n_train += len(batch)
-        if progress is not None:
-            progress(n_train, None)
-    return table.found(test, n_train, n_leaks)
+    return table.found(test, slice(0, len(test)), table.read(train, None), n_leaks)
+
+
+def find_contaminations(
+    tests: Mapping[str, Sequence[str]], train: Iterable[TrainText], *, n_leaks: int = 10,
+    progress: Progress | None = None,
+) -> dict[str, Contamination]:
+    """The same for several tests, by their names, reading the training texts once for all of them.
+
+    progress: counts training texts
+    """
+    every = list(chain.from_iterable(tests.values()))
+    table = _Table.of(every, (N_CHARS, N_WORDS), MAX_GRAMS)
+    n_train = table.read(train, progress)
+    found: dict[str, Contamination] = {}
+    start = 0
+    for name, texts in tests.items():
+        found[name] = table.found(every, slice(start, start + len(texts)), n_train, n_leaks)
+        start += len(texts)
+    return found
 
 
 def train_texts(files: Iterable[Path]) -> Iterator[TrainText]:
@@ -194,6 +202,16 @@ class _Table:
         return cls(tuple(dict.fromkeys(sizes)), mask, grams, (gram, np.concatenate(texts)), np.concatenate(whole),
                    np.concatenate(lengths))
 
+    def read(self, train: Iterable[TrainText], progress: Progress | None) -> int:
+        """Notes what of the test stands in the training texts; returns how many these are."""
+        n_train = 0
+        for batch in batches(train):
+            self.look_for(batch, n_train)
+            n_train += len(batch)
+            if progress is not None:
+                progress(n_train, None)
+        return n_train
+
     def look_for(self, batch: Sequence[TrainText], n_before: int) -> None:
         """Notes what of the test stands in these training texts; n_before: how many came before them."""
         tokens = tokens_of([text.text for text in batch])
@@ -228,15 +246,16 @@ class _Table:
         if len(self.excerpts) < MAX_EXCERPTS:
             self.excerpts.setdefault(n_before + text, batch[text]._replace(text=batch[text].text[:EXCERPT]))
 
-    def found(self, test: Sequence[str], n_train: int, n_leaks: int) -> Contamination:
-        """What was noted, and the worst of it."""
+    def found(self, test: Sequence[str], span: slice, n_train: int, n_leaks: int) -> Contamination:
+        """What was noted of the test texts of that span, and the worst of it."""
         n = len(test)
         n_grams = np.bincount(self.text, minlength=n)
         n_seen = np.bincount(self.text, weights=self.seen_at[self.gram] != _NOWHERE, minlength=n)
-        share: FloatArray = np.divide(n_seen, n_grams, out=np.zeros(n), where=n_grams > 0)
-        exact = self.whole_at != _NOWHERE
-        worst = np.lexsort((-self.lengths, -share, ~exact))[:n_leaks]     # of the exact ones the longest
-        leaks = [self._leak(int(i), test[i], float(share[i]), bool(exact[i])) for i in worst if exact[i] or share[i]]
+        share: FloatArray = np.divide(n_seen, n_grams, out=np.zeros(n), where=n_grams > 0)[span]
+        exact = self.whole_at[span] != _NOWHERE
+        worst = np.lexsort((-self.lengths[span], -share, ~exact))[:n_leaks]     # of the exact ones the longest
+        leaks = [self._leak(span.start + int(i), test[span.start + i], float(share[i]), bool(exact[i]))
+                 for i in worst if exact[i] or share[i]]
         return Contamination(exact, share, n_train, 1 / (int(self.mask) + 1), tuple(leaks))
 
     def _leak(self, i: int, text: str, share: float, exact: bool) -> Leak:

@@ -132,15 +132,18 @@ def _delimited_rows(path: Path, stream: BinaryIO, delimiter: str, header: bool) 
     else:        # a tab ends a value, a line ends a row; quotes are letters
         records = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(text, 1) if line.strip())
     names: list[str] = []
-    for number, values in records:
-        if not names:
-            names = values if header else [str(i) for i in range(len(values))]
-            if header:
-                continue
-        if len(values) != len(names):
-            raise BadFile(f"{path}, line {number}: {len(values)} values, where the first line has {len(names)}. "
-                          "Mend the line.")
-        yield dict(zip(names, values, strict=True))
+    try:
+        for number, values in records:
+            if not names:
+                names = values if header else [str(i) for i in range(len(values))]
+                if header:
+                    continue
+            if len(values) != len(names):
+                raise BadFile(f"{path}, line {number}: {len(values)} values, where the first line has {len(names)}. "
+                              "Mend the line.")
+            yield dict(zip(names, values, strict=True))
+    finally:
+        text.detach()        # the stream is closed by who opened it
 
 
 def _csv_records(path: Path, text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:

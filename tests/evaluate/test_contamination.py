@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_allclose
 
 from qianru.errors import BadFile, BadInput
-from qianru.evaluate.contamination import TrainText, find_contamination, train_texts
+from qianru.evaluate.contamination import TrainText, find_contamination, find_contaminations, train_texts
 from qianru.evaluate.grams import grams_of, mostly_chars, tokens_of, whole_texts
 
 POEM = "床前明月光，疑是地上霜。举头望明月，低头思故乡。"
@@ -119,6 +119,13 @@ def test_the_training_text_named_is_the_one_that_shares_most() -> None:
     (leak,) = find_contamination([POEM], as_train(*train[1:], train[0])).leaks
     assert leak.place == "train.txt:1"
     assert leak.train_text == POEM + "，又及"
+
+
+def test_several_tests_are_looked_for_at_once_and_told_apart() -> None:
+    found = find_contaminations({"诗": ["无关的话", POEM], "空": [], "句": [SENTENCE]}, as_train(POEM))
+    assert {name: part.exact.tolist() for name, part in found.items()} == {"诗": [False, True], "空": [], "句": [False]}
+    assert [leak.text for leak in found["诗"].leaks] == [POEM]
+    assert found["句"].leaks == ()
 
 
 def random_texts(n: int, seed: int, length: int = 60) -> list[str]:
