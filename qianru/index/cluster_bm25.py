@@ -21,6 +21,7 @@ from zlib import crc32
 
 import numpy as np
 
+from qianru.errors import CollectionDamaged
 from qianru.index.cluster import ClusterIndex, Found
 from qianru.index.filter import Filter
 from qianru.models.bm25 import BM25
@@ -140,14 +141,19 @@ class ClusterBM25:
     def weighed(self, texts: Sequence[str]) -> tuple[SparseRows, list[dict[str, Any]]]:
         """(vectors for finding, payload) of new texts."""
         tokens = tally(self._bm25.analyzer, texts)
-        counts = tokens.rows(np.arange(len(tokens.names)), len(tokens.names))
+        return self.taken(tokens.names, tokens.rows(np.arange(len(tokens.names)), len(tokens.names)), tokens.lengths)
+
+    def taken(
+        self, names: Sequence[str], counts: SparseRows, lengths: IntArray
+    ) -> tuple[SparseRows, list[dict[str, Any]]]:
+        """(vectors for finding, payload) of documents that are counted already; names: of the columns."""
         self.statistics.refresh()
-        n_tokens, n = self.statistics.n_tokens + int(tokens.lengths.sum()), self.statistics.n_documents + len(texts)
-        level = level_of(n_tokens / n)
-        payloads = [{"terms": [tokens.names[column] for column in columns.tolist()],
-                     "counts": row.astype(int).tolist(), "length": length, "level": level}
-                    for (columns, row), length in zip(counts, tokens.lengths.tolist(), strict=True)]
-        return self._hashed(tokens.names, counts, tokens.lengths, level), payloads
+        n_tokens = self.statistics.n_tokens + int(lengths.sum())
+        level = level_of(n_tokens / max(self.statistics.n_documents + len(counts), 1))
+        payloads = [{"terms": [names[column] for column in columns.tolist()], "counts": row.astype(int).tolist(),
+                     "length": length, "level": level}
+                    for (columns, row), length in zip(counts, lengths.tolist(), strict=True)]
+        return self._hashed(names, counts, lengths, level), payloads
 
     def search(self, query: Mapping[str, float], k: int, where: Filter | None, keys: Sequence[str]) -> list[Found]:
         """The k best documents for weighted words, best first, equal scores by order; with keys of the payload."""
@@ -175,8 +181,7 @@ class ClusterBM25:
     def exact(self, query: Mapping[str, float], payloads: Sequence[Mapping[str, Any]]) -> FloatArray:
         """(m,) BM25 of documents by their counts, with the statistics of now."""
         places = {word: i for i, word in enumerate(query)}
-        rows = [{places[term]: float(n) for term, n in zip(told["terms"], told["counts"], strict=True)
-                 if term in places} for told in payloads]
+        rows = [{places[term]: float(n) for term, n in _words(told).items() if term in places} for told in payloads]
         counts = SparseRows.from_rows(rows, len(places), np.float64)
         weights = self._bm25.weigh(counts, np.array([told["length"] for told in payloads], np.int64))
         asked = np.fromiter(query.values(), np.float64, len(query))
@@ -190,7 +195,8 @@ class ClusterBM25:
 
     def _counted(self, payloads: Sequence[Mapping[str, Any]]) -> tuple[SparseRows, IntArray]:
         column = self.statistics.ids
-        rows = [dict(zip(column(told["terms"]).tolist(), map(float, told["counts"]), strict=True)) for told in payloads]
+        words = [_words(told) for told in payloads]
+        rows = [dict(zip(column(list(its)).tolist(), map(float, its.values()), strict=True)) for its in words]
         return (SparseRows.from_rows(rows, self.statistics.width),
                 np.array([told["length"] for told in payloads], np.int64))
 
@@ -248,6 +254,15 @@ class ClusterBM25:
         first[1:] = (row[1:] != row[:-1]) | (columns[1:] != columns[:-1])
         offsets = np.searchsorted(row[first], np.arange(len(counts) + 1))
         return SparseRows(offsets, columns[first], weights[first].astype(np.float32), 2**32)
+
+
+def _words(told: Mapping[str, Any]) -> dict[str, int]:
+    """word -> how often it stands in the document of a payload."""
+    try:
+        return dict(zip(told["terms"], told["counts"], strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CollectionDamaged(f"A point of the collection lacks the counts of its words ({error!r:.80}). Has another "
+                                "program written to it? Push the collection again.") from error
 
 
 def compact(rows: SparseRows) -> tuple[IntArray, SparseRows]:

@@ -27,13 +27,14 @@ from qianru.index.explanation import Explanation, explain, parts_of
 from qianru.index.filter import Filter
 from qianru.index.home import check_model
 from qianru.index.intake import document_digest
-from qianru.index.keeping import Given, keep, kept, loaded, named_models
+from qianru.index.keeping import Given, keep, kept, loaded, told_parts
 from qianru.index.layout import Layout
 from qianru.index.plan import Fusion, Plan, whole
 from qianru.index.searcher import PlanLike, Searcher, as_filter
 from qianru.index.writer import Report
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
+from qianru.models.joined import JoinedModel
 from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, Hit, Kind, Progress, Ragged
 
@@ -89,9 +90,9 @@ class ClusterCollection(Collection):
         with TemporaryDirectory() as folder:
             keep(Path(folder), made, parts)
             home.set("model_kept", home.put_files(Path(folder)))
-            home.set("named_models", named_models(Path(folder)))
+            home.set("parts", told_parts(Path(folder)))
         home.finish()
-        return cls(home, index, made, home.facts())
+        return cls.open_at(link, name, model=made, options=options)
 
     @classmethod
     def open_at(
@@ -104,9 +105,9 @@ class ClusterCollection(Collection):
         if facts["model_kept"]:
             with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 home.take_files(Path(folder))
-                own = kept(Path(folder), model, facts["fingerprint"])
+                own = kept(Path(folder), None if model is None else _of_its_own(model), facts["fingerprint"])
         elif model is not None:
-            own = model
+            own = _of_its_own(model)
         else:
             raise ModelMismatch(f"{where} was made with {facts['model']}, which is too large to lie there as well. Say "
                                 "where it is: Collection.open(address, model=qianru.load(\"its place\")).")
@@ -161,6 +162,10 @@ class ClusterCollection(Collection):
         """Removes documents by id; returns how many there were."""
         with self.entered():
             return int(self._cluster_writer.remove([clean(id) for id in ([ids] if isinstance(ids, str) else ids)]))
+
+    def told_parts(self) -> list[dict[str, str]]:
+        """What is known of each part of the model (see keeping.py)."""
+        return list(self._facts["parts"])
 
     def set_plan(self, plan: PlanLike) -> Plan:
         """As Collection.set_plan; other clients see it within a moment (ClusterOptions.fresh_s)."""
@@ -276,7 +281,7 @@ class ClusterCollection(Collection):
                 "created": facts["created"],
                 "model": spec.name,
                 "kinds": list(self._searcher.kinds),
-                "named_models": facts["named_models"],
+                "named_models": [part["name"] for part in facts["parts"] if "name" in part],
                 "plan": self.plan.to_dict(),
                 "dim": spec.dim,
                 "fingerprint": spec.fingerprint,
@@ -332,6 +337,12 @@ def _linked(address: Address, api_key: str | None) -> Iterator[Link]:
     except BaseException:
         link.close()
         raise
+
+
+def _of_its_own(model: Model) -> Model:
+    """The model, with a BM25 that no other collection counts in."""
+    parts = [BM25.from_stored(part.stored()) if isinstance(part, BM25) else part for part in parts_of(model)]
+    return parts[0] if len(parts) == 1 else JoinedModel(parts)
 
 
 def _token_dim(model: Model) -> int:

@@ -70,6 +70,11 @@ class ClusterHome:
         """The collection is complete."""
         self.set("complete", True)
 
+    def is_complete(self) -> bool:
+        """Whether there is a collection."""
+        exists = self.link.ask("looked up", self.link.client.collection_exists, self.meta)
+        return bool(exists and self._facts().get("complete"))
+
     def facts(self) -> dict[str, Any]:
         """What the collection is. Raises CollectionError where there is none, or one of a newer Qianru."""
         exists = self.link.ask("looked up", self.link.client.collection_exists, self.meta)

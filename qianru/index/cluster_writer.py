@@ -9,7 +9,8 @@ then the note that it is complete.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from qianru.index.cluster_shelf import ClusterShelf, payload_of, point_of
 from qianru.index.intake import SourceFile, document_digest, fields_json, searchable
 from qianru.index.writer import CHARS_AT_ONCE, Report, unit
 from qianru.models.base import Model
-from qianru.types import Document, Embeddings, Kind
+from qianru.types import Document, Embeddings, Kind, SparseRows
 
 
 class ClusterWriter:
@@ -53,6 +54,35 @@ class ClusterWriter:
         stale = self._remove_beyond(finished, {point_of(document.id) for document in documents})
         self._home.put_sources(finished)
         return Report(len(changed) - n_old, n_old, len(batch) - len(changed), stale)
+
+    def take(
+        self, documents: Sequence[Document], embeddings: Embeddings, words: Sequence[Mapping[str, int]] | None,
+        orders: Sequence[int],
+    ) -> None:
+        """Stores documents with the vectors that this model has made of them elsewhere, each id once.
+
+        words: for BM25, in place of sparse vectors: how often each word stands in each document
+        orders: their places in the order of first adding
+        """
+        more: Sequence[Mapping[str, object]] = [{} for _ in documents]
+        if self._shelf.bm25 is not None and words is not None:
+            names = list(dict.fromkeys(word for told in words for word in told))
+            column = {name: i for i, name in enumerate(names)}
+            counts = SparseRows.from_rows(
+                [{column[word]: float(n) for word, n in told.items()} for told in words], len(names))
+            sparse, more = self._shelf.bm25.taken(names, counts, embeddings.n_tokens)
+            embeddings = replace(embeddings, sparse=sparse)
+        extra = []
+        for document, order, n_tokens, its in zip(documents, orders, embeddings.n_tokens.tolist(), more, strict=True):
+            json = fields_json(document)
+            extra.append({**payload_of(document, json, document_digest(document.text, json), order, n_tokens), **its})
+        points = np.array([point_of(document.id) for document in documents], np.int64)
+        self._shelf.index.put(points, embeddings, [document.fields for document in documents], extra)
+        self._changed()
+
+    def note_sources(self, files: Sequence[SourceFile]) -> None:
+        """Notes the files as complete."""
+        self._home.put_sources(files)
 
     def remove(self, ids: Sequence[str]) -> int:
         """Removes documents by id; returns how many there were."""

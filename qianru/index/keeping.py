@@ -77,11 +77,24 @@ def kept(folder: Path, asked: Model | None, made_with: str) -> Model:
 
 def named_models(folder: Path) -> list[str]:
     """The names and paths of models that lie outside the collection."""
+    return [part["name"] for part in told_parts(folder) if "name" in part]
+
+
+def told_parts(folder: Path) -> list[dict[str, str]]:
+    """What model.json says of each part of the model; nothing where the whole model is copied."""
     try:
-        told = json.loads((folder / NAMED).read_text(encoding="utf-8"))["parts"]
+        told: list[dict[str, str]] = json.loads((folder / NAMED).read_text(encoding="utf-8"))["parts"]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-    return [part["name"] for part in told if "name" in part]
+    return told
+
+
+def given_again(told: Sequence[dict[str, str]], model: Model) -> list[Given]:
+    """What to make another collection of the same model with: names where the first one was given names."""
+    parts = model.parts if isinstance(model, JoinedModel) else [model]
+    if len(told) != len(parts):
+        return [model]
+    return [its.get("name", part) for its, part in zip(told, parts, strict=True)]
 
 
 def _found(folder: Path, part: dict[str, str]) -> Model:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
-from qianru.types import Document, Embeddings, FloatArray, Kind
+from qianru.types import Document, Embeddings, FloatArray, Kind, SparseRows
 
 CHARS_AT_ONCE = 50_000      # with token vectors; at a token a character and 1,024 dimensions 200 MB in float32
 
@@ -80,6 +80,37 @@ class Writer:
                 if begun is not None:
                     self._storage.begin_source(begun)
         return Report(len(changed) - len(old), len(old), len(batch) - len(changed), len(stale))
+
+    def take(
+        self, documents: Sequence[Document], embeddings: Embeddings, words: Sequence[Mapping[str, int]] | None
+    ) -> None:
+        """Stores documents with the vectors that this model has made of them elsewhere, each id once.
+
+        words: for BM25, in place of sparse vectors: how often each word stands in each document
+        """
+        fields = [fields_json(document) for document in documents]
+        known = self._storage.known([document.id for document in documents])
+        with self._change() as sequence:
+            self._unlearn([one.n for one in known.values()])
+            if self._bm25 is not None and words is not None:
+                statistics = self._bm25.statistics
+                statistics.ids(list(dict.fromkeys(word for told in words for word in told)), grow=True)
+                counts = SparseRows.from_rows(
+                    [dict(zip(statistics.ids(list(told)).tolist(), map(float, told.values()), strict=True))
+                     for told in words], statistics.width)
+                self._bm25.learn(counts, embeddings.n_tokens)
+                embeddings = replace(embeddings, sparse=counts)
+            rows = [(known[document.id].n if document.id in known else None, document, json,
+                     document_digest(document.text, json)) for document, json in zip(documents, fields, strict=True)]
+            ns = self._storage.put(rows, sequence)
+            self._storage.put_vectors(ns, embeddings)
+            if embeddings.multi is not None:
+                self._storage.put_multi(ns, embeddings.multi, self._layout.multi)
+
+    def note_sources(self, files: Sequence[SourceFile]) -> None:
+        """Notes the files as complete."""
+        with self._change():
+            self._storage.put_sources(files)
 
     def remove(self, ns: Sequence[int]) -> None:
         """Removes the rows, each named once."""
