@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkpoints import TEXTS
 from numpy.testing import assert_allclose
@@ -44,6 +45,15 @@ def test_texts_are_cut_at_128_tokens_unless_told_otherwise(
     with caplog.at_level(logging.WARNING, "qianru"):
         pipeline(Tasks.sentence_embedding, model=folders["gte"])({"source_sentence": ["明月" * 100]})
     assert "1 of 1 texts were longer than 128 tokens and were cut." in caplog.text
+
+
+def test_the_vector_of_a_cut_text_is_that_of_its_first_tokens(folders: dict[str, Path]) -> None:
+    ask = pipeline(Tasks.sentence_embedding, model=folders["gte"])       # 126 tokens between [CLS] and [SEP]
+    result = ask({"source_sentence": ["明月" * 100], "sentences_to_compare": ["明月" * 63, "明月" * 62]})
+    whole, cut, shorter = result["text_embedding"]
+    assert_allclose(whole, cut, atol=1e-6)
+    assert np.abs(whole - shorter).max() > 1e-3
+    assert_allclose(result["scores"], [whole @ cut, whole @ shorter], rtol=1e-5)
 
 
 def test_what_cannot_be_obeyed_is_an_error(folders: dict[str, Path]) -> None:

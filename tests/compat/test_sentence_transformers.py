@@ -123,3 +123,16 @@ def test_what_cannot_be_obeyed_is_an_error(m3e: Any, folders: dict[str, Path]) -
 def test_a_progress_bar_goes_to_stderr_only(m3e: Any, capfd: pytest.CaptureFixture[str]) -> None:
     m3e.encode(TEXTS, show_progress_bar=True)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["gte-qwen2", "qwen3", "stella", "e5-mistral"])
+def test_decoders_give_the_vectors_of_sentence_transformers(name: str, data: Path, tmp_path: Path) -> None:
+    from decoder_checkpoints import INSTRUCT, build
+
+    goldens = np.load(Path(__file__).parent.parent / "goldens" / "decoders.npz")
+    model = SentenceTransformer(build(name, tmp_path / name, data))
+    assert_allclose(model.encode(TEXTS), goldens[f"{name}/document"], atol=1e-5)
+    asked = model.encode_query(TEXTS) if model.prompts["query"] else model.encode(TEXTS, prompt=INSTRUCT)
+    assert_allclose(asked, goldens[f"{name}/query"], atol=1e-5)
+    assert model.similarity(asked, asked).shape == (len(TEXTS), len(TEXTS))
+    assert model.max_seq_length == 512

@@ -110,6 +110,25 @@ def test_what_stands_after_a_token_matters_only_where_attention_looks_both_ways(
     assert torch.allclose(whole[:5], part, atol=1e-4) == (name not in ("gte-qwen2", "stella"))
 
 
+@pytest.mark.parametrize(("name", "first", "last"), [
+    ("gte-qwen2", None, "<|endoftext|>"),     # asked for by tokenizer_config.json alone
+    ("qwen2", None, "<|endoftext|>"),
+    ("qwen3", None, "<|endoftext|>"),         # tokenizer.json closes with it, though eos_token is <|im_end|>
+    ("stella", None, "<|endoftext|>"),
+    ("e5-mistral", "<s>", "</s>"),
+])
+def test_every_row_begins_and_ends_with_the_tokens_that_were_trained(
+    name: str, first: str | None, last: str, data: Path, tmp_path: Path
+) -> None:
+    folder = build(name, tmp_path / name, data)
+    tokenizer = Transformer.load(folder, EXACT).tokenizer
+    told = [tokenizer.tokenizer.id_to_token(i) for i in (*tokenizer.prefix, *tokenizer.suffix)]
+    assert told == [token for token in (first, last) if token is not None]
+    for row in tokenizer.rows([*TEXTS, "月" * 2000], "Instruct: Find the poem\nQuery: ").rows:
+        assert tokenizer.tokenizer.id_to_token(row[-1]) == last
+        assert (row == tokenizer.suffix[0]).sum() == 1
+
+
 # Which way attention looks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,22 +16,33 @@ torch = pytest.importorskip("torch", reason="transformer models need torch: pip 
 
 from checkpoints import build, tiny  # noqa: E402
 from corpora import CORPORA  # noqa: E402
+from decoder_checkpoints import tiny_decoder  # noqa: E402
 
 from qianru.errors import BadInput  # noqa: E402
 from qianru.models import load, transformer  # noqa: E402
 from qianru.models.bm25 import BM25  # noqa: E402
+from qianru.models.embedding_folder import EmbedPlan, embed_to, read_shards  # noqa: E402
 from qianru.models.joined import JoinedModel  # noqa: E402
 from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.options import Runtime  # noqa: E402
 from qianru.runtime.packing import pack  # noqa: E402
 
 EXACT = Runtime(precision="float32", normalize=True, threads=1)
+STRANGE = st.lists(st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
+    ["", " ", "\0", "\ud800", "😀👨‍👩‍👧", "\n\t", "a" * 3000, "月" * 3000, "ﬁ\u200b\ufeff", "1e308",
+     "月 moon луна قمر 달"]), max_size=8)
 
 
 @pytest.fixture(scope="module")
 def m3(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Transformer:
     """A small BGE-M3."""
     return Transformer.load(build("bge-m3", tmp_path_factory.mktemp("m3"), data), EXACT)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Transformer:
+    """The smallest Mistral."""
+    return Transformer.load(tiny_decoder(tmp_path_factory.mktemp("decoder")), EXACT)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +66,41 @@ def test_a_thousand_real_texts_embed_alike_alone_in_a_batch_and_shuffled(m3e: Pa
     assert_allclose(model.encode([texts[i] for i in order]).dense, together[order], atol=1e-6)
     streamed = np.concatenate([part.dense for part in model.stream(iter(texts), window=64)])
     assert_allclose(streamed, together, atol=1e-6)
+
+
+def through_files(model: Transformer, texts: list[str], folder: Path) -> np.ndarray:
+    """(n, dim) as embed_to writes and read_shards reads them."""
+    named = ((str(i), text) for i, text in enumerate(texts))
+    embed_to(folder, model, named, EmbedPlan(kinds=("dense",), shard_texts=99))
+    shards = list(read_shards(folder))
+    assert [int(i) for shard in shards for i in shard.ids] == list(range(len(texts)))
+    return np.concatenate([shard.embeddings.dense for shard in shards])
+
+
+def test_a_thousand_real_texts_embed_alike_through_files(m3e: Path, texts: list[str], tmp_path: Path) -> None:
+    model = Transformer.load(m3e, EXACT)
+    assert_allclose(through_files(model, texts, tmp_path / "v"), model.encode(texts).dense, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "most"), [("float32", None), ("bfloat16", 1e-3), ("int8", 1e-3)])
+def test_at_real_width_a_thousand_texts_embed_alike_in_every_way(
+    data: Path, texts: list[str], tmp_path: Path, precision: Any, most: float | None
+) -> None:
+    model = Transformer.load(build("m3e", tmp_path / "m3e", data, full=True),
+                             Runtime(precision=precision, normalize=True, threads=1))
+    together = model.encode(texts).dense
+    order = random.Random(3).sample(range(len(texts)), len(texts))
+    others = {
+        "alone": np.concatenate([model.encode([text]).dense for text in texts]),
+        "shuffled": model.encode([texts[i] for i in order]).dense[np.argsort(order)],
+        "through files": through_files(model, texts, tmp_path / "v"),
+    }
+    for way, vectors in others.items():
+        if most is None:
+            assert_allclose(vectors, together, atol=1e-6, err_msg=way)
+        else:
+            assert (vectors * together).sum(1).min() > 1 - most, way
 
 
 def test_neighbours_hardly_change_a_vector_in_bfloat16(m3e: Path, texts: list[str]) -> None:
@@ -119,8 +166,7 @@ def test_a_stream_takes_no_more_texts_than_a_window_holds(m3e: Path) -> None:
     assert taken == 7
 
 
-@given(texts=st.lists(st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
-    ["", " ", "\0", "\ud800", "😀👨‍👩‍👧", "\n\t", "a" * 3000, "月" * 3000, "ﬁ\u200b\ufeff", "1e308"]), max_size=8))
+@given(texts=STRANGE)
 @settings(max_examples=40, deadline=None)
 def test_strange_texts_never_crash_and_keep_order_and_count(m3: Transformer, texts: list[str]) -> None:
     made = m3.encode([*texts, *texts])
@@ -128,6 +174,24 @@ def test_strange_texts_never_crash_and_keep_order_and_count(m3: Transformer, tex
     assert np.isfinite(made.dense).all()
     assert_allclose(made.dense[: len(texts)], made.dense[len(texts) :], atol=1e-6)
     assert_array_equal(made.dense.any(1), made.n_tokens > 0)
+
+
+@given(texts=STRANGE)
+@settings(max_examples=25, deadline=None)
+def test_strange_texts_never_crash_a_decoder_and_keep_order_and_count(decoder: Transformer, texts: list[str]) -> None:
+    made = decoder.encode([*texts, *texts], kinds=["dense", "tokens"])
+    assert len(made) == 2 * len(texts)
+    assert np.isfinite(made.dense).all()
+    assert_allclose(made.dense[: len(texts)], made.dense[len(texts) :], atol=1e-6)
+    assert_array_equal(made.dense.any(1), made.n_tokens > 0)
+    assert_array_equal(np.diff(made.tokens.offsets) > 0, made.n_tokens > 0)
+
+
+def test_a_decoder_cuts_a_megabyte_on_one_line_and_keeps_its_last_token(decoder: Transformer) -> None:
+    made = decoder.encode(["床前明月光，疑是地上霜。" * 28_000, "月"], kinds=["tokens"])
+    assert made.n_truncated == 1
+    assert len(made.tokens.row(0)) == decoder.tokenizer.max_tokens
+    assert decoder.tokenizer.rows(["月" * 9999]).rows[0][-1] == decoder.tokenizer.suffix[-1]
 
 
 def test_a_megabyte_on_one_line_is_cut_and_counted(m3e: Path) -> None:
