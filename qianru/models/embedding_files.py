@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ def save_embeddings(
     for kind, ragged in (("multi", embeddings.multi), ("tokens", embeddings.tokens)):
         if ragged is not None:
             arrays |= {f"{kind}.data": ragged.data, f"{kind}.offsets": ragged.offsets}
-    new = path.with_name(f".{path.name}.new")
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")     # two may write the same: neither spoils it
     told = json.dumps(header, ensure_ascii=True, sort_keys=True)
     try:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, new, metadata={KEY: told})

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from qianru.errors import BadFile, BadInput, CollectionBusy, ModelMismatch, SpecMismatch, StorageFailed
-from qianru.models.base import Model, check_role, chosen_kinds
+from qianru.models.base import Model, ModelSpec, check_role, chosen_kinds
 from qianru.models.embedding_files import Named, load_embeddings, read_facts, save_embeddings
 from qianru.types import Kind, Progress, Role
 
+Card: TypeAlias = dict[str, Any]        # of a job: model, kinds, role, …: what must be the same to go on with it
+Entry: TypeAlias = dict[str, Any]       # of a shard in the manifest
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD_CHARS = 4_000_000         # of the texts of a shard at most, which bounds memory
@@ -68,45 +70,97 @@ def embed_to(
     holds something else, CollectionBusy if another process is writing to it.
     """
     plan = plan or EmbedPlan()
+    folder = Path(folder)
+    card = begin_card(model.spec, plan)
+    with writing(folder, card):
+        entries: list[Entry] = []
+        n_texts = n_before = 0
+        for shard in shards_of(texts, card):
+            entry = entry_of(folder, shard)
+            if entry is None:
+                entry = make_shard(folder, shard, model, card, _from(progress, n_texts))
+            else:
+                n_before += entry["n_texts"]
+            entries.append(entry)
+            n_texts += entry["n_texts"]
+            if progress is not None:
+                progress(n_texts, None)
+        if progress is not None:
+            progress(n_texts, n_texts)
+        return finish(folder, card, entries, n_before)
+
+
+class Shard(NamedTuple):
+    """The texts of one file, and their names."""
+
+    number: int
+    ids: list[str]
+    texts: list[str]
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits that change if a name or a text does."""
+        return sha256(json.dumps([self.ids, self.texts]).encode()).hexdigest()
+
+
+def begin_card(spec: ModelSpec, plan: EmbedPlan) -> Card:
+    """What the manifest of such a job begins with; BadInput for a plan that the model cannot follow."""
     check_role(plan.role)
     if plan.shard_texts < 1:
         raise BadInput(f"A shard holds at least one text, not {plan.shard_texts}.")
-    folder = Path(folder)
-    kinds = chosen_kinds(model.spec, plan.kinds)
-    card = {
-        "format": FORMAT, "model": model.spec.name, "fingerprint": model.spec.fingerprint, "kinds": list(kinds),
-        "dim": model.spec.dim, "role": plan.role, "instruction": plan.instruction, "shard_texts": plan.shard_texts,
+    return {
+        "format": FORMAT, "model": spec.name, "fingerprint": spec.fingerprint,
+        "kinds": list(chosen_kinds(spec, plan.kinds)), "dim": spec.dim, "role": plan.role,
+        "instruction": plan.instruction, "shard_texts": plan.shard_texts,
     }
+
+
+@contextmanager
+def writing(folder: Path, card: Card) -> Iterator[None]:
+    """While this lasts the folder is one of embeddings by that card, and no other process writes there."""
     with _held(folder):
         _begin(folder, card)
-        shards: list[dict[str, Any]] = []
-        n_texts = n_before = n_truncated = 0
-        n_chars = MULTI_SHARD_CHARS if {"multi", "tokens"} & set(kinds) else SHARD_CHARS
-        for number, (ids, listed) in enumerate(_groups(texts, plan.shard_texts, n_chars)):
-            path, digest = folder / _name(number), _digest(ids, listed)
-            if path.exists():
-                facts = read_facts(path)
-                if facts.get("texts") != digest:
-                    raise BadInput(f"{path} holds the vectors of other texts: the input has changed since. Embed to "
-                                   "a new folder.")
-                n_before += len(ids)
-            else:
-                made = model.encode(listed, role=plan.role, kinds=kinds, instruction=plan.instruction,
-                                    progress=_from(progress, n_texts))
-                facts = {"texts": digest, "n_truncated": made.n_truncated}
-                save_embeddings(path, made, ids, {"texts": digest})
-            n_texts += len(ids)
-            n_truncated += facts["n_truncated"]
-            shards.append({"file": path.name, "n_texts": len(ids), "sha256": _sha256(path)})
-            if progress is not None:
-                progress(n_texts, None)
-        if (folder / _name(len(shards))).exists():
-            raise BadInput(f"{folder} holds the vectors of more texts than there are now: the input has changed since. "
-                           "Embed to a new folder.")
-        if progress is not None:
-            progress(n_texts, n_texts)
-        _write(folder, {**card, "complete": True, "n_texts": n_texts, "n_truncated": n_truncated, "shards": shards})
-    return EmbedReport(n_texts, n_before, n_truncated, len(shards))
+        yield
+
+
+def entry_of(folder: Path, shard: Shard) -> Entry | None:
+    """What the manifest says of a shard that is there already; None if it is to be made.
+
+    BadInput if what is there was made of other texts.
+    """
+    path = folder / shard_name(shard.number)
+    if not path.exists():
+        return None
+    facts = read_facts(path)
+    if facts.get("texts") != shard.digest:
+        raise BadInput(f"{path} holds the vectors of other texts: the input has changed since. Embed to a new folder.")
+    return _entry(path, shard, facts["n_truncated"])
+
+
+def make_shard(folder: Path, shard: Shard, model: Model, card: Card, progress: Progress | None = None) -> Entry:
+    """Embeds and writes one shard; what the manifest says of it."""
+    made = model.encode(shard.texts, role=card["role"], kinds=card["kinds"], instruction=card["instruction"],
+                        progress=progress)
+    path = folder / shard_name(shard.number)
+    save_embeddings(path, made, shard.ids, {"texts": shard.digest})
+    return _entry(path, shard, made.n_truncated)
+
+
+def finish(folder: Path, card: Card, entries: Sequence[Entry], n_before: int) -> EmbedReport:
+    """Writes the manifest of all shards, in order of their numbers; BadInput if the folder holds more."""
+    if (folder / shard_name(len(entries))).exists():
+        raise BadInput(f"{folder} holds the vectors of more texts than there are now: the input has changed since. "
+                       "Embed to a new folder.")
+    n_texts, n_truncated = (sum(entry[name] for entry in entries) for name in ("n_texts", "n_truncated"))
+    _write(folder, {**card, "complete": True, "n_texts": n_texts, "n_truncated": n_truncated, "shards": entries})
+    return EmbedReport(n_texts, n_before, n_truncated, len(entries))
+
+
+def shards_of(texts: Iterable[tuple[str, str]], card: Card) -> Iterator[Shard]:
+    """The (id, text) pairs shard by shard: always the same for the same texts."""
+    n_chars = MULTI_SHARD_CHARS if {"multi", "tokens"} & set(card["kinds"]) else SHARD_CHARS
+    for number, (ids, listed) in enumerate(_groups(texts, card["shard_texts"], n_chars)):
+        yield Shard(number, ids, listed)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -135,8 +189,8 @@ def read_shards(folder: Path) -> Iterator[Named]:
     if not card.get("complete"):
         raise BadFile(f"{folder} is not complete: embedding was stopped. The same command goes on from there.")
     for number, shard in enumerate(card["shards"]):
-        path = Path(folder) / _name(number)      # not what the manifest says, which could lead out of the folder
-        if not path.is_file() or not isinstance(shard, dict) or _sha256(path) != shard.get("sha256"):
+        path = Path(folder) / shard_name(number)      # not what the manifest says, which could lead out of the folder
+        if not path.is_file() or not isinstance(shard, dict) or digest_of(path) != shard.get("sha256"):
             raise BadFile(f"{path} is missing or not the file that was written. Delete it and embed again: only this "
                           "shard is made anew.")
         yield load_embeddings(path)
@@ -207,15 +261,19 @@ def _held(folder: Path) -> Iterator[None]:
         raise StorageFailed(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from error
 
 
-def _name(number: int) -> str:
+def shard_name(number: int) -> str:
+    """Of a shard's file."""
     return f"{number:05d}.safetensors"
 
 
-def _digest(ids: list[str], texts: list[str]) -> str:
-    return sha256(json.dumps([ids, texts]).encode()).hexdigest()
+def _entry(path: Path, shard: Shard, n_truncated: int) -> Entry:
+    """texts: digest of names and texts;  sha256: of the file"""
+    return {"file": path.name, "n_texts": len(shard.ids), "n_truncated": n_truncated, "texts": shard.digest,
+            "sha256": digest_of(path)}
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
     from hashlib import file_digest
 
     with path.open("rb") as file:
