@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from qianru.cli import comparing, embedding, fetching, fitting, indexing, judging, looking, reranking, searching
+from qianru.cli import (
+    comparing,
+    embedding,
+    evaluating,
+    fetching,
+    fitting,
+    indexing,
+    judging,
+    looking,
+    reranking,
+    searching,
+)
 from qianru.cli.options import examples
 from qianru.cli.terminal import note, prepare_streams, show_warnings
 from qianru.errors import QianruError
@@ -31,7 +42,7 @@ app = typer.Typer(
     ),
 )
 # as the help page has them
-for room in (indexing, searching, comparing, reranking, embedding, fitting, judging, fetching, looking):
+for room in (indexing, searching, comparing, reranking, embedding, fitting, evaluating, judging, fetching, looking):
     room.register(app)
 
 
