@@ -20,6 +20,7 @@ from qianru.cli import (
     looking,
     reranking,
     searching,
+    tuning,
 )
 from qianru.cli.options import examples
 from qianru.cli.terminal import note, prepare_streams, show_warnings
@@ -41,8 +42,8 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-# as the help page has them
-for room in (indexing, searching, comparing, reranking, embedding, fitting, evaluating, judging, fetching, looking):
+for room in (indexing, searching, comparing, reranking, embedding, fitting, evaluating, judging, fetching, looking,
+             tuning):      # as the help page has them
     room.register(app)
 
 

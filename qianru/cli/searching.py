@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +29,8 @@ INDENT = "   "
 LABEL = 40             # columns of a row's other values
 PLACES = ("path", "line", "heading", "part", "title", "page")
 MATCH, SOURCE = "bold yellow", "cyan"
+ALIKE = ((0.8, "not dim bold green"), (0.6, "not dim green"))     # of token vectors, from these similarities on
+BLANK = "␣"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
         'qianru search "no-fault divorce" -k 3 --explain',
         "qianru search 违约金 --where 'path ^= \"laws/\"' --json",
         "qianru search 违约金 --fusion weighted --weights sparse=0.7,dense=0.3",
+        "qianru search 违约金 --group-by path --explain --plot why.html",
         "qianru search --ask < questions.txt",
     ))(search)
 
@@ -46,34 +49,73 @@ def search(
     question: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
     where: Where = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="NAME|JSON", help="How to search: rrf, weighted, bge-m3, or its steps; else "
+                                 "the collection's own plan (see tune).", show_default=False)
+    ] = None,
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,…", help="The vectors to search by: dense, sparse, multi.", show_default=False)
+    ] = "",
     fusion: Annotated[
-        str, typer.Option(metavar="rrf|weighted", help="With two kinds of vectors: join their ranks, or their scores.")
-    ] = "rrf",
+        str | None, typer.Option(metavar="rrf|weighted", help="With two kinds of vectors: join their ranks, or their "
+                                 "scores.", show_default=False)
+    ] = None,
     weights: Annotated[
         str, typer.Option(metavar="KIND=N,…", help="How much each kind counts in it: sparse=2,dense=1.",
                           show_default=False)
     ] = "",
+    group_by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Only the best passage of each value, e.g. of each path.",
+                                 show_default=False)
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="N", help="Leave out what scores less.", show_default=False)
+    ] = None,
     collection: CollectionPath = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what made each score.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --explain: draw it to a .png, .svg, .pdf or .html.",
+                                  show_default=False)
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show whole passages, not their best part.")] = False,
     ask: Annotated[bool, typer.Option("--ask", help="Read questions from stdin until an empty line.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the passages that answer a question."""
+    from qianru.index.plan import Plan
+
     if (question is None) != ask:
         raise typer.BadParameter("Give one question, or --ask to be asked for them.")
-    shares = kind_weights(weights)
+    if plot is not None and (ask or not explain):
+        raise typer.BadParameter("--plot draws what --explain says of one question.")
+    how: dict[str, Any] = {"kinds": [kind.strip() for kind in kinds.split(",")] if kinds else None, "fusion": fusion,
+                           "weights": kind_weights(weights) or None, "where": where}
+    steps = {name: step for name, step in (("group_by", group_by), ("min_score", min_score)) if step is not None}
     with open_to_read(collection) as library:
+        chosen = (library.plan if plan is None else Plan.parse(plan)).altered(**steps)
         for text in questions() if ask else [question or ""]:
-            hits = library.search(text, k, where=where, fusion=fusion, weights=shares)  # type: ignore[arg-type]   # checked there
+            hits = library.search(text, k, plan=chosen, **how)
             reasons = [library.explain(text, hit.id) for hit in hits] if explain else [None] * len(hits)
             if as_json:
                 root = library.path.parent
                 show_json({"query": text, "hits": [_hit_json(*pair, root) for pair in zip(hits, reasons, strict=True)]})
             else:
                 show_hits(library, text, zip(hits, reasons, strict=True), EXCERPT if not full else sys.maxsize)
+            if plot is not None:
+                draw(library, text, hits, reasons, plot)
             if not hits:
                 note_unknown_fields(library, where)
+
+
+def draw(
+    library: Collection, query: str, hits: Sequence[Hit], reasons: Sequence[Explanation | None], plot: Path
+) -> None:
+    """Writes the picture or the page of what made the scores."""
+    from qianru.use.explain_page import write_explanations
+
+    found = [(hit, reason) for hit, reason in zip(hits, reasons, strict=True) if reason is not None]
+    write_explanations(plot, query, found, [library.matches(query, hit.text) for hit in hits])
+    note(f"Drawn to {plot}.")
 
 
 def kind_weights(given: str) -> dict[Kind, float]:
@@ -184,14 +226,22 @@ def _reason(hit: Hit, reason: Explanation) -> Text:
     from rich.text import Text
 
     parts = [f"{kind} {score:.3f}" + (f" (rank {hit.ranks[kind]})" if kind in hit.ranks else "")
-             for kind, score in reason.scores.items()]
+             for kind, score in (dict(reason.scores) | dict(hit.scores)).items()]
     words = [f"{one_line(word)} {weight:.2f}" for word, weight in reason.terms[:WORDS_EXPLAINED]]
-    return Text("= " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
+    told = Text("= " + ", ".join(parts) + (": " + " + ".join(words) if words else ""), style="dim")
+    if reason.alignment is not None and reason.alignment.pairs:
+        told.append("\n~ ")
+        for query, document, score in reason.alignment.pairs[:WORDS_EXPLAINED]:
+            style = next((style for least, style in ALIKE if score >= least), "")
+            told.append(f"{one_line(query) or BLANK}→{one_line(document) or BLANK} {score:.2f}  ", style=style)
+    return told
 
 
 def _hit_json(hit: Hit, reason: Explanation | None, root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"id": hit.id, "score": hit.score, "source": source(hit, root), "text": hit.text,
                              "fields": dict(hit.fields), "scores": dict(hit.scores), "ranks": dict(hit.ranks)}
     if reason is not None:
-        found["explanation"] = {"scores": dict(reason.scores), "terms": [list(term) for term in reason.terms]}
+        found["explanation"] = reason.to_dict()
+        start, end = reason.snippet
+        found["snippet"] = hit.text[start:end]
     return found
