@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -169,6 +170,8 @@ def _failure(where: str, error: Exception, timeout_s: float) -> Failure | None:
                        transient=status in WORTH_ANOTHER_TRY)
     if isinstance(error, ResponseHandlingException):
         return _broken(where, error.source, timeout_s)
+    if isinstance(error, JSONDecodeError | AssertionError):      # no JSON, or without the result that belongs there
+        return _broken(where, error, timeout_s)
     if isinstance(error, QdrantException):      # it takes Retry-After for a number, and it may be a date
         return Failure("The server answers 429.", status=429, transient=True,
                        wait_s=asked_wait(str(error).rpartition("integer: ")[2]))
