@@ -14,7 +14,8 @@
     │   ├── ModelMismatch                 it was made with another model
     │   └── ClusterFailed                 the server that it is on cannot be reached, refuses or answers nonsense
     ├── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
-    └── ServerFailed     ConnectionError  a server cannot be reached, refuses or answers nonsense
+    ├── ServerFailed     ConnectionError  a server cannot be reached, refuses or answers nonsense
+    └── TrainingFailed   ArithmeticError  the loss is no number or grows: what was learnt is being lost
 """
 
 from __future__ import annotations
@@ -104,6 +105,10 @@ class ClusterFailed(CollectionError, ServerFailed):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TrainingFailed(QianruError, ArithmeticError):
+    """The loss is no number or grows: what was learnt is being lost."""
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:

@@ -91,10 +91,13 @@ class Forward:
     """Rows -> Part, the forward pass of one packed batch.
 
     unused: token ids that never count as terms;  heads: whether the sparse and multi heads are wanted
+    bfloat16: whether the backbone multiplies in it; pooling, heads and losses stay in float32
     """
 
-    def __init__(self, network: Network, device: str, unused: IntArray, *, heads: bool = False) -> None:
-        self.network, self.device, self.heads = network, device, heads
+    def __init__(
+        self, network: Network, device: str, unused: IntArray, *, heads: bool = False, bfloat16: bool = False
+    ) -> None:
+        self.network, self.device, self.heads, self.bfloat16 = network, device, heads, bfloat16
         self._unused = torch.from_numpy(unused).to(device)
         if heads and not network.heads:
             raise BadInput("This model has no sparse and multi heads to train. Use loss 'info_nce', or begin with "
@@ -122,16 +125,16 @@ class Forward:
     def __call__(self, batch: Packed, skip: int = 0) -> Part:
         """Every kind that is wanted, from one pass."""
         network = self.network
+        first_only = not self.heads and network.recipe.pooling == ("cls",) and not skip
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            hidden = (network.backbone.first_tokens(batch) if first_only else network.backbone(batch)).float()
         if not self.heads:
-            first_only = network.recipe.pooling == ("cls",) and not skip
-            hidden = network.backbone.first_tokens(batch) if first_only else network.backbone(batch)
-            return Part(batch, network.dense_vectors(hidden, batch, skip).float())
-        hidden = network.backbone(batch)
+            return Part(batch, network.dense_vectors(hidden, batch, skip))
         keys, weights = self._terms(network.heads["sparse_linear"](hidden), batch)
         keep = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
         keep[batch.first] = False
-        tokens = normalize(network.heads["colbert_linear"](hidden[keep]).float(), dim=-1)
-        return Part(batch, network.dense_vectors(hidden, batch, skip).float(), weights, keys, tokens)
+        tokens = normalize(network.heads["colbert_linear"](hidden[keep]), dim=-1)
+        return Part(batch, network.dense_vectors(hidden, batch, skip), weights, keys, tokens)
 
     def _terms(self, scores: Tensor, batch: Packed) -> tuple[Tensor, Tensor]:
         """(keys, weights) of each text's distinct terms: the largest of ReLU(score)."""
