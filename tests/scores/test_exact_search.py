@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.scores import Postings, dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
-from qianru.scores.exact import sparse
+from qianru.scores.exact import PRECISIONS, Precision, dense, sparse
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Ragged, SparseRows
 
@@ -22,8 +23,9 @@ from qianru.types import FloatArray, IntArray, Ragged, SparseRows
 def backend(with_numba: bool) -> Iterator[None]:
     """With or without numba, however small the work is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse, "has_numba", lambda: with_numba)
-        patch.setattr(sparse, "WORTH_COMPILED", -1)
+        for module in (dense, sparse):
+            patch.setattr(module, "has_numba", lambda: with_numba)
+            patch.setattr(module, "WORTH_COMPILED", -1)
         yield
 
 
@@ -47,19 +49,22 @@ def same(ranking: Ranked, expected: tuple[list[int], list[float]]) -> None:
 
 @st.composite
 def dense_case(draw: st.DrawFn) -> tuple[FloatArray, FloatArray]:
-    d = draw(st.integers(1, 5))
+    d = draw(st.sampled_from([1, 2, 5, 8, 17]))
     queries = draw(arrays(np.float32, (draw(st.integers(0, 3)), d), elements=small))
     return queries, draw(arrays(np.float32, (draw(st.integers(0, 20)), d), elements=small))
 
 
-@pytest.mark.parametrize("precision", ["float32"])
-@given(dense_case(), st.integers(0, 8), st.integers(1, 7))
+@pytest.mark.parametrize("with_numba", [True, False])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@settings(deadline=None, max_examples=50)
+@given(case=dense_case(), k=st.integers(0, 8), size=st.integers(1, 7))
 def test_dense_is_what_a_loop_finds(
-    precision: str, case: tuple[FloatArray, FloatArray], k: int, size: int
+    precision: Precision, with_numba: bool, case: tuple[FloatArray, FloatArray], k: int, size: int
 ) -> None:
     queries, documents = case
     ids = np.arange(len(documents))[::-1] * 3
-    found = dense_top_k(queries, in_blocks(ids, size, documents.__getitem__), k, precision=precision)
+    with backend(with_numba):
+        found = dense_top_k(queries, in_blocks(ids, size, documents.__getitem__), k, precision=precision)
     assert len(found) == len(queries)
     for ranking, query in zip(found, queries, strict=True):
         same(ranking, best_by_hand(ids, [float(query @ document) for document in documents], k))
@@ -143,7 +148,7 @@ def test_maxsim_is_what_a_loop_finds(asked: list[FloatArray], told: list[FloatAr
 def test_numbers_that_are_not_finite_are_refused(strange: float) -> None:
     good, bad = np.ones((2, 3)), np.array([[1.0, 2, 3], [4, strange, 6]])
     ids = np.array([1, 2])
-    with pytest.raises(BadInput, match=r"row 1 \(counting from 0\) holds a number that is not finite"):
+    with pytest.raises(BadInput, match=r"document 1 \(counting from 0\) holds a number that is not finite"):
         dense_top_k(good, [(ids, bad)], 1)
     with pytest.raises(BadInput, match=r"query 1 \(counting from 0\) holds a number that is not finite"):
         dense_top_k(bad, [(ids, good)], 1)
@@ -165,3 +170,35 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         dense_top_k(np.ones((1, 3)), [], -1)
     with pytest.raises(UnknownName, match="Did you mean 'bfloat16'"):
         dense_top_k(np.ones((1, 3)), [], 1, precision="bfloat")     # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_finds_the_same_among_near_equals(precision: Precision) -> None:
+    """Clusters so tight that int8 cannot tell their members apart, blocks and groups of queries with rests."""
+    chance = np.random.default_rng(7)
+    centres = chance.standard_normal((20, 64))
+    documents = (centres[chance.integers(0, 20, 5_000)] + 1e-3 * chance.standard_normal((5_000, 64))).astype(np.float32)
+    documents[::7] *= 3         # of different lengths
+    queries = (centres[:9] + 1e-3 * chance.standard_normal((9, 64))).astype(np.float32)
+    ids = chance.permutation(5_000)
+    with backend(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense, "QUERIES_AT_ONCE", 4)
+        patch.setattr(dense, "QUERIES_PER_THREAD", 1)
+        found = dense_top_k(queries, in_blocks(ids, 1_700, documents.__getitem__), 25, precision=precision, n_threads=2)
+    for ranking, query in zip(found, queries, strict=True):
+        scores = (documents.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+        same(ranking, best_by_hand(ids, scores.tolist(), 25))
+
+
+def test_dense_search_needs_memory_for_a_block_of_scores_not_for_all() -> None:
+    chance = np.random.default_rng(2)
+    queries = chance.standard_normal((500, 8)).astype(np.float32)
+    documents, ids = chance.standard_normal((60_000, 8)).astype(np.float32), np.arange(60_000)
+    for with_numba in (True, False):
+        with backend(with_numba):
+            dense_top_k(queries[:2], [(ids, documents)], 10)
+            tracemalloc.start()
+            dense_top_k(queries, [(ids, documents)], 10)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 16 << 20      # all scores at once would be 114 MiB

@@ -42,18 +42,25 @@ def checked_matrix(vectors: FloatArray, dim: int | None, what: str) -> None:
                             f"array of shape {vectors.shape}.")
 
 
-def finite(vectors: FloatArray, what: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """The vectors as float32, and their lengths. BadInput for a number that is not finite in float32."""
+def narrowed(vectors: FloatArray) -> NDArray[np.float32]:
+    """The vectors as float32, row after row; infinite where they are too large for it."""
     with np.errstate(over="ignore"):
-        narrow = np.ascontiguousarray(vectors, np.float32)
+        return np.ascontiguousarray(vectors, np.float32)
+
+
+def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n,) their lengths, not finite where a number is not."""
     with np.errstate(over="ignore", under="ignore"):
-        lengths = np.sqrt(np.einsum("nd,nd->n", narrow, narrow)).astype(np.float64)
+        lengths: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", vectors, vectors)).astype(np.float64)
     strange = np.flatnonzero(~((lengths > 1e-15) & (lengths < np.inf)))     # too large or small for float32, or NaN
     for start in range(0, len(strange), 1024):
         rows = strange[start : start + 1024]
-        wide = narrow[rows].astype(np.float64)
-        lengths[rows] = np.sqrt(np.square(wide).sum(axis=1))
-        if not np.isfinite(lengths[rows]).all():
-            row = int(rows[np.flatnonzero(~np.isfinite(lengths[rows]))[0]])
-            raise BadInput(f"{what} {row} (counting from 0) holds a number that is not finite in float32.")
-    return narrow, lengths
+        lengths[rows] = np.sqrt(np.square(vectors[rows].astype(np.float64)).sum(axis=1))
+    return lengths
+
+
+def check_finite(lengths: NDArray[np.float64], what: str, first: int = 0) -> None:
+    """BadInput where a length, and so a number of the vector, is not finite; first is the number of the first."""
+    if not np.isfinite(lengths).all():
+        row = first + int(np.flatnonzero(~np.isfinite(lengths))[0])
+        raise BadInput(f"{what} {row} (counting from 0) holds a number that is not finite in float32.")

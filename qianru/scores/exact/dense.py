@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qianru.errors import BadInput, UnknownName
-from qianru.scores.exact.blocks import checked_blocks, checked_matrix, finite
+from qianru.scores.best import checked_k
+from qianru.scores.exact.blocks import check_finite, checked_blocks, checked_matrix, lengths_of, narrowed
+from qianru.scores.exact.compiled import has_numba, spread
+from qianru.scores.exact.products import PRECISIONS, ROWS_PER_THREAD, Precision, Product, coded, relative_error, usable
 from qianru.scores.exact.sieve import Sieve
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Progress
 
-Precision: TypeAlias = Literal["float32", "bfloat16", "int8", "binary"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "binary")
-
 QUERIES_AT_ONCE = 1024
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024             # with 1,024 queries, 4 MB of scores, which stay near the processor
+WORTH_COMPILED = 1 << 34        # multiplications; NumPy needs as long for them as numba to load
+QUERIES_PER_THREAD = 16
 
 
 def dense_top_k(
@@ -33,33 +36,118 @@ def dense_top_k(
     """For each query ids and scores of its k best documents, best first, equal scores by the lower id.
 
     queries: (q, d);  blocks: (ids (b,), vectors (b, d)) of any size, also memory-mapped; each is read once
-    precision: of the product that finds candidates; what it returns is the same for all but "binary"
+    precision: of the product that finds candidates; what comes back is the same for all, since a document is passed
+    over only where the product's error, bounded by the lengths of what rounding took off, cannot make it one of the
+    best. Lower ones need torch and numba, and pay from about 16 queries on; without these it is float32.
+    n_threads: of all but the product, which has those of NumPy or torch; None for one a core
     progress: counts documents
     Scores are summed in float64 and rounded to float32.
-    Memory: besides queries and answers at most 40 MB, whatever the blocks' size.
+    Memory: besides queries and answers at most 16 MB at 768 dimensions, whatever the size of the blocks.
     Raises ShapeMismatch for another number of dimensions, BadInput for numbers that are not finite in float32.
     """
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
-    checked_matrix(queries, None, "Queries")
-    asked, asked_lengths = finite(queries, "The vector of query")
-    dim = asked.shape[1]
-    sieve = Sieve(len(asked), k)
+    search = DenseSearch(queries, k, precision=precision, n_threads=n_threads)
     for ids, vectors in checked_blocks(blocks, progress):
+        search.offer(ids, vectors)
+    return search.rankings()
+
+
+class DenseSearch:
+    """What dense_top_k does, block by block."""
+
+    def __init__(
+        self, queries: FloatArray, k: int, *, precision: Precision = "float32", n_threads: int | None = None
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UnknownName("precision", precision, PRECISIONS)
+        checked_matrix(queries, None, "Queries")
+        self._queries = narrowed(queries)
+        self._lengths = lengths_of(self._queries)
+        check_finite(self._lengths, "The vector of query")
+        self._k, self._n_threads, self._precision = checked_k(k), n_threads, precision
+        self._longest = float(self._lengths.max(initial=0))
+        self._n = 0
+        self._slow = Sieve(len(queries), self._k)
+        self._fast: _Compiled | None = None
+
+    def offer(self, ids: IntArray, vectors: FloatArray) -> None:
+        """Takes in documents: ids (b,), vectors (b, d)."""
+        q, dim = self._queries.shape
         checked_matrix(vectors, dim, "Documents")
+        if not q or not self._k:
+            return
+        work = q * dim * len(ids)
+        if self._fast is None and not self._n and has_numba() and ("numba" in sys.modules or work > WORTH_COMPILED):
+            precision = usable(self._precision, dim)
+            self._fast = _Compiled(self._queries, self._lengths, self._k, precision, self._n_threads)
         for start in range(0, len(ids), ROWS_AT_ONCE):
-            part, lengths = finite(vectors[start : start + ROWS_AT_ONCE], f"From row {start} on, the vector of row")
-            longest = float(lengths.max())
-            if longest * asked_lengths.max(initial=0) > 1e38:
+            stop = min(start + ROWS_AT_ONCE, len(ids))
+            part = narrowed(vectors[start:stop])
+            lengths = lengths_of(part) if self._fast is None else self._fast.lengths_of(part)
+            check_finite(lengths, "The vector of document", start)
+            if lengths.max() * self._longest > 1e37:
                 raise BadInput("The vectors are so long that their dot products overflow float32. Normalise them.")
-            # two roundings of a dot product of d numbers differ by at most this (Higham, Accuracy and Stability, 3.1)
-            error = 2 * dim * 2.0**-23 * longest * asked_lengths
-            for first in range(0, len(asked), QUERIES_AT_ONCE):
-                group = slice(first, first + QUERIES_AT_ONCE)
+            if self._fast is not None:
+                self._fast.offer(ids[start:stop], part, lengths)
+            else:
+                self._offer_slowly(ids[start:stop], part, lengths)
+        self._n += len(ids)
 
-                def exact(query: int, at: IntArray, part: NDArray[np.float32] = part) -> FloatArray:
-                    products: FloatArray = (part[at] * asked[query].astype(np.float64)).sum(axis=1).astype(np.float32)
-                    return products
+    def rankings(self) -> list[Ranked]:
+        """For each query ids (m,) and scores (m,), best first; m <= k."""
+        return self._slow.rankings() if self._fast is None else self._fast.rankings()
 
-                sieve.offer(asked[group] @ part.T, error[group], ids[start : start + ROWS_AT_ONCE], exact, first)
-    return sieve.rankings()
+    def _offer_slowly(self, ids: IntArray, part: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
+
+        def exact(query: int, at: IntArray) -> FloatArray:
+            products: FloatArray = (part[at] * self._queries[query].astype(np.float64)).sum(axis=1).astype(np.float32)
+            return products
+
+        error = relative_error("float32", part.shape[1]) * float(lengths.max()) * self._lengths
+        for first in range(0, len(self._queries), QUERIES_AT_ONCE):
+            group = slice(first, first + QUERIES_AT_ONCE)
+            self._slow.offer(self._queries[group] @ part.T, error[group], ids, exact, first)
+
+
+class _Compiled:
+    """The same by compiled code."""
+
+    def __init__(
+        self, queries: NDArray[np.float32], lengths: NDArray[np.float64], k: int, precision: Precision,
+        n_threads: int | None,
+    ) -> None:
+        self._queries, self._precision, self._n_threads = queries, precision, n_threads
+        self._coded = coded(queries, lengths, precision, n_threads)
+        self._product = Product(precision, min(len(queries), QUERIES_AT_ONCE), ROWS_AT_ONCE)
+        self._relative = relative_error(precision, queries.shape[1])
+        self._scores = np.empty((len(queries), k), np.float32)
+        self._ids = np.zeros((len(queries), k), np.int64)
+        self._counts = np.zeros(len(queries), np.int64)
+
+    def lengths_of(self, part: NDArray[np.float32]) -> NDArray[np.float64]:
+        from qianru.scores.exact.dense_numba import measure
+
+        lengths = np.empty(len(part))
+        spread(partial(measure, part, lengths), len(part), self._n_threads, ROWS_PER_THREAD)
+        return lengths
+
+    def offer(self, ids: IntArray, part: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
+        from qianru.scores.exact.dense_numba import sieve
+
+        documents = coded(part, lengths, self._precision, self._n_threads)
+        for first in range(0, len(self._queries), QUERIES_AT_ONCE):
+            group = slice(first, first + QUERIES_AT_ONCE)
+            asked = self._coded
+            fast = self._product(asked.codes[group], documents.codes)
+            arguments = (
+                fast, documents.scales, documents.errors, documents.lengths + documents.errors,
+                asked.scales[group], asked.errors[group], asked.lengths[group], self._relative,
+                self._queries[group], part, ids, self._scores[group], self._ids[group], self._counts[group],
+            )
+            spread(partial(sieve, *arguments), len(fast), self._n_threads, QUERIES_PER_THREAD)
+
+    def rankings(self) -> list[Ranked]:
+        found: list[Ranked] = []
+        for ids, scores, count in zip(self._ids, self._scores, self._counts.tolist(), strict=True):
+            order = np.lexsort((ids[:count], -scores[:count]))
+            found.append((ids[order], scores[order]))
+        return found
