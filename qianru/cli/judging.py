@@ -12,12 +12,15 @@ import typer
 from qianru.cli.layout import one_line
 from qianru.cli.options import AsJson, examples
 from qianru.cli.terminal import note, progress, show, show_json
+from qianru.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from qianru.evaluate.atlas import Atlas
     from qianru.evaluate.compare import Comparison, Row, Run, Win
     from qianru.evaluate.contamination import Contamination
+    from qianru.evaluate.report import Report
     from qianru.evaluate.resampling import Estimate
 
 TEXT = 60              # characters of a text in a table
@@ -33,6 +36,11 @@ def register(app: typer.Typer) -> None:
         "qianru compare results/new results/old --show 10 --task T2Retrieval",
         "qianru compare new old --train pairs.jsonl        [dim]# was the test in the training data?[/dim]",
     ))(compare)
+    app.command(epilog=examples(
+        "qianru report results",
+        "qianru report results/new results/old -o report.html",
+        "qianru report results -o report.html --model m3e-base --task my-task.toml      [dim]# with a map[/dim]",
+    ))(report)
 
 
 def compare(
@@ -81,6 +89,58 @@ def compare(
         _tell_leaks(name, leaked)
 
 
+def report(
+    models: Annotated[
+        list[str], typer.Argument(metavar="RESULTS...", help="Results: names of models, folders or files.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write one page that needs no network.",
+                                  show_default=False)
+    ] = None,
+    results: Results = RESULTS,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="Draw maps of texts as this model sees "
+                                                                            "them.", show_default=False)
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE", help="Whose texts; may be given again.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where data of known tasks lies.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(min=0.01, max=1, help="That the suggested thresholds are for.")
+    ] = 0.9,
+    as_json: AsJson = False,
+) -> None:
+    """Show results: a table of scores with intervals, or a page with all there is to see.
+
+    The page holds scores, comparisons with the first model, from which similarity on pairs can be trusted, the items
+    that one model wins, and maps of texts with their neighbours, if a model and a task are named.
+    """
+    from qianru.evaluate.compare import find_runs
+    from qianru.evaluate.page import write_page
+    from qianru.evaluate.report import make_report
+
+    if (model is None) != (not task):
+        raise BadInput("A map needs both a model and a task. Give --model and --task, or neither.")
+    runs = find_runs(models, results)
+    found = make_report(runs, _atlases(model, task or [], data) if model else (), precision=precision)
+    if output is not None:
+        write_page(found, output)
+    if as_json:
+        show_json({"scores": [{"task": name, "metric": metric, "models": {
+            label: {end: None if value != value else value for end, value in score._asdict().items()}
+            for label, score in scores.items()}} for name, metric, scores in found.scores],
+            "means": found.means, "cautions": found.cautions, "page": None if output is None else str(output)})
+        return
+    show(_scores(found))
+    for line in found.cautions:
+        note(f"warning: {one_line(line)}")
+    if output is not None:
+        note(f"The page is {output}")
+
+
 def points(score: float) -> str:
     """A share as points of 100.
 
@@ -109,6 +169,50 @@ def _table(found: Comparison) -> Table:
             Text(_verdict(row), style={"better": "green", "worse": "red"}.get(row.verdict, "dim")),
         )
     return table
+
+
+def _scores(found: Report) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("task", style="cyan")
+    table.add_column("score")
+    for label in found.labels:
+        table.add_column(Text(one_line(label)), justify="right", no_wrap=True)
+    for name, metric, scores in found.scores:
+        table.add_row(Text(one_line(name)), metric, *(_score(scores.get(label)) for label in found.labels))
+    if found.means:
+        table.add_row("mean", "", *(points(found.means.get(label, float("nan"))) for label in found.labels))
+    return table
+
+
+def _score(score: Estimate | None) -> str:
+    """The score with half the width of its interval."""
+    if score is None:
+        return "-"
+    half = (score.high - score.low) / 2
+    return points(score.value) if half != half else f"{points(score.value)} ±{half * 100:5.2f}"
+
+
+def _atlases(model: str, tasks: Sequence[str], data: Path | None) -> list[Atlas]:
+    """A map of the texts of each task."""
+    from qianru.evaluate.atlas import survey
+    from qianru.evaluate.data import read_data
+    from qianru.evaluate.encode import encoder_for
+    from qianru.evaluate.fitting import FRESH, fitted_on
+    from qianru.evaluate.places import Places
+    from qianru.evaluate.task import find_tasks
+    from qianru.models import load
+
+    loaded = None if model in FRESH else load(model)
+    atlases = []
+    for task in (found for name in tasks for found in find_tasks(name)):
+        texts = read_data(task, Places(data))
+        ready = loaded or fitted_on(model, texts)
+        with progress(f"Embedding {one_line(task.name)}", "texts") as watch:
+            atlases.append(survey(encoder_for(ready, task, None, None, progress=watch), task.name, texts))
+    return atlases
 
 
 def _interval(difference: Estimate) -> str:

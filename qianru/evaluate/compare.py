@@ -243,21 +243,21 @@ def _drawn(a: Run, b: Run, n_resamples: int, level: float, seed: int) -> _Drawn:
     for key in sorted(a.results.keys() | b.results.keys()):
         if key not in a.results or key not in b.results:
             missing = b if key in a.results else a
-            part.left_out.append(f"{_title(key)}: {missing.label} has no result")
+            part.left_out.append(f"{title_of(key)}: {missing.label} has no result")
             continue
         left, right = a.results[key], b.results[key]
         ids = _shared(left, right)
         if isinstance(ids, str):
-            part.left_out.append(f"{_title(key)}: {ids}")
+            part.left_out.append(f"{title_of(key)}: {ids}")
             continue
         if left.revision != right.revision:
-            part.notes.append(f"{_title(key)}: the data is of revision {left.revision or 'unknown'} in {a.label} and "
+            part.notes.append(f"{title_of(key)}: the data is of revision {left.revision or 'unknown'} in {a.label} and "
                               f"{right.revision or 'unknown'} in {b.label}")
         statistics = [statistic_of(left, ids), statistic_of(right, ids)]
         values = [float(statistic(np.ones((1, len(ids))))[0]) for statistic in statistics]
         for run, result, value in ((a, left, values[0]), (b, right, values[1])):
             if abs(value - result.main) > AGREES:
-                part.notes.append(f"{_title(key)}: {run.label} has {result.main_score} {result.main:.4f} in the file "
+                part.notes.append(f"{title_of(key)}: {run.label} has {result.main_score} {result.main:.4f} in the file "
                                   f"and {value:.4f} by its items; the items are compared")
         draws = resample(statistics, len(ids), n_resamples=n_resamples, seed=seed, name=key[0])
         better, worse = merits(left, ids), merits(right, ids)
@@ -265,7 +265,7 @@ def _drawn(a: Run, b: Run, n_resamples: int, level: float, seed: int) -> _Drawn:
         gaps = draws[0] - draws[1]
         part.draws.append(draws)
         part.rows.append(Row(
-            _title(key), left.task_type, left.main_score, len(ids),
+            title_of(key), left.task_type, left.main_score, len(ids),
             estimate(values[0], draws[0], len(ids), level), estimate(values[1], draws[1], len(ids), level),
             estimate(values[0] - values[1], gaps, len(ids), level), p := p_value(gaps, len(ids)), p,
             wins, len(ids) - wins - losses, losses,
@@ -277,15 +277,24 @@ def _mean(part: _Drawn, level: float) -> Row | None:
     """The mean over tasks, each with samples of its own; wins, ties and losses are filled in later."""
     if len(part.rows) < 2:
         return None
-    draws = np.mean(part.draws, axis=0)                     # (2, n_resamples)
-    fewest = min(row.n_items for row in part.rows)
-    a, b = (float(np.mean([side.value for side in sides])) for sides in
-            ([row.a for row in part.rows], [row.b for row in part.rows]))
-    p = p_value(draws[0] - draws[1], fewest)
-    return Row(
-        MEAN, "", "", sum(row.n_items for row in part.rows), estimate(a, draws[0], fewest, level),
-        estimate(b, draws[1], fewest, level), estimate(a - b, draws[0] - draws[1], fewest, level), p, p, 0, 0, 0,
-    )
+    every = np.array(part.draws)                            # (tasks, 2, n_resamples)
+    a, b = every.mean(axis=0)
+    n = _effective_items(every[:, 0] - every[:, 1], [row.n_items for row in part.rows])
+    mean_a, mean_b = (float(np.mean(values)) for values in zip(*((row.a.value, row.b.value) for row in part.rows),
+                                                               strict=True))
+    p = p_value(a - b, n)
+    return Row(MEAN, "", "", sum(row.n_items for row in part.rows), estimate(mean_a, a, n, level),
+               estimate(mean_b, b, n, level), estimate(mean_a - mean_b, a - b, n, level), p, p, 0, 0, 0)
+
+
+def _effective_items(draws: FloatArray, n_items: Sequence[int]) -> int:
+    """How many items a mean over tasks is as sure as: one task of ten draws does not make a mean over many unsure.
+
+    Source: Welch 1947, whose degrees of freedom weigh each task by how much of the variance it brings.
+    """
+    spread = draws.var(axis=1)
+    unsure = (spread**2 / np.maximum(np.array(n_items) - 1, 1)).sum()
+    return min(n_items) if unsure == 0 else int(spread.sum() ** 2 / unsure) + 1
 
 
 def _shared(a: Result, b: Result) -> list[str] | str:
@@ -303,10 +312,10 @@ def _shared(a: Result, b: Result) -> list[str] | str:
     return list(a.per_item)
 
 
-def _title(key: Key) -> str:
+def title_of(key: Key) -> str:
     """The task, with its subset where it has several.
 
-    >>> _title(("STSB", "test", "default")), _title(("BUCC", "test", "zh-en"))
+    >>> title_of(("STSB", "test", "default")), title_of(("BUCC", "test", "zh-en"))
     ('STSB', 'BUCC zh-en')
     """
     task, _, subset = key

@@ -77,7 +77,7 @@ def average_precision_of(scores: FloatArray, labels: FloatArray) -> Statistic:
     >>> average_precision_of(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]))(np.ones((1, 3))).round(4).tolist()
     [0.8333]
     """
-    cuts = _Cuts(scores, labels)
+    cuts = Cuts(scores, labels)
 
     def average_precision(counts: FloatArray) -> FloatArray:
         right, taken = cuts(counts)
@@ -90,7 +90,7 @@ def average_precision_of(scores: FloatArray, labels: FloatArray) -> Statistic:
 
 def best_accuracy_of(scores: FloatArray, labels: FloatArray) -> Statistic:
     """The share of pairs on the right side of the best threshold."""
-    cuts = _Cuts(scores, labels)
+    cuts = Cuts(scores, labels)
 
     def best_accuracy(counts: FloatArray) -> FloatArray:
         right, taken = cuts(counts)
@@ -105,7 +105,7 @@ def best_accuracy_of(scores: FloatArray, labels: FloatArray) -> Statistic:
 
 def best_f1_of(scores: FloatArray, labels: FloatArray) -> Statistic:
     """F1 of the positives at the best threshold."""
-    cuts = _Cuts(scores, labels)
+    cuts = Cuts(scores, labels)
 
     def best_f1(counts: FloatArray) -> FloatArray:
         right, taken = cuts(counts)
@@ -141,7 +141,7 @@ class _Ranks:
         return shared
 
 
-class _Cuts:
+class Cuts:
     """(b, n) counts -> (b, g) positives and items at or above each distinct score, highest first."""
 
     def __init__(self, scores: FloatArray, labels: FloatArray) -> None:

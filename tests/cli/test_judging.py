@@ -83,3 +83,29 @@ def test_a_name_without_results_gets_a_hint(qianru: Callable[..., Any], results:
     assert done.code == 1
     assert "Did you mean 'bge-base-zh-v1.5'?" in done.err
     assert qianru("compare", "旧模型", "--results", str(results)).code == 1
+
+
+def test_a_report_is_a_table_and_a_page(qianru: Callable[..., Any], results: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    done = qianru("report", str(results), "-o", str(target))
+    assert done.code == 0
+    assert done.out.splitlines()[0].split() == ["task", "score", "bge-base-zh-v1.5", "旧模型"]
+    assert "±" in done.out
+    assert "旧模型" in target.read_text("utf-8")
+    said = qianru("report", str(results), "--json").json()
+    assert [row["task"] for row in said["scores"]] == ["古诗检索", "问答"]
+    assert qianru("report", str(results), "--model", "lsa").code == 1
+
+
+def test_a_report_draws_the_map_of_a_task(
+    qianru: Callable[..., Any], results: Path, tmp_path: Path, data: Path
+) -> None:
+    vectors = data / "vectors" / "tencent_char_4762x200.npz"
+    (tmp_path / "texts.jsonl").write_text("".join(
+        f'{{"text": "{poem}{i}", "label": "{poem[:2]}"}}\n' for i in range(9) for poem in ("床前明月光", "红豆生南国")
+    ), "utf-8")
+    (tmp_path / "诗.toml").write_text('type = "Clustering"\n[files]\nfile = "texts.jsonl"\n', "utf-8")
+    target = tmp_path / "report.html"
+    done = qianru("report", str(results), "-o", str(target), "-m", str(vectors), "--task", str(tmp_path / "诗.toml"))
+    assert done.code == 0, done.err
+    assert "诗 as word2vec sees it" in target.read_text("utf-8")

@@ -1,0 +1,73 @@
+"""From which similarity on two texts mean the same, for a wanted precision: the answer to "everything is 0.9"."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qianru.evaluate.resampling import Estimate, resample
+from qianru.evaluate.statistics import Cuts
+from qianru.types import FloatArray
+
+PRECISION = 0.9
+N_RESAMPLES = 1_000
+
+
+class Suggestion(NamedTuple):
+    """The lowest similarity from which on this share of the pairs is right, with 95 % intervals.
+
+    threshold: its interval is of where other samples of the pairs would have put it
+    precision, recall: of the pairs at or above this threshold, in other samples
+    wanted: the precision that was asked for
+    """
+
+    threshold: Estimate
+    precision: Estimate
+    recall: Estimate
+    wanted: float
+
+
+def suggest(
+    similarities: FloatArray, positive: FloatArray, precision: float = PRECISION, *, n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Suggestion | None:
+    """The threshold that keeps most positives at that precision; None if no threshold reaches it.
+
+    similarities: (n,) of pairs;  positive: (n,) whether a pair means the same
+    Equal similarities stay or go together. The share of positives must be that of the use: precision depends on it.
+    """
+    n = len(similarities)
+    if not n or not positive.any():
+        return None
+    cuts = Cuts(similarities, positive.astype(np.float64))
+    values = similarities[cuts.order][cuts.starts]                 # of each cut, highest first
+
+    def cut_of(counts: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        right, taken = cuts(counts)
+        good = (right >= precision * taken) & (taken > 0)
+        last = len(values) - 1 - good[:, ::-1].argmax(1)           # the lowest that is good
+        return np.where(good.any(1), last, -1), right, taken
+
+    (cut,), right, taken = cut_of(np.ones((1, n)))
+    if cut < 0:
+        return None
+
+    def threshold(counts: FloatArray) -> FloatArray:
+        last, _, _ = cut_of(counts)
+        chosen: FloatArray = np.where(last < 0, values[0], values[last])
+        return chosen
+
+    def precision_there(counts: FloatArray) -> FloatArray:
+        right, taken = cuts(counts)
+        return right[:, cut] / np.maximum(taken[:, cut], 1)
+
+    def recall_there(counts: FloatArray) -> FloatArray:
+        right, _ = cuts(counts)
+        return right[:, cut] / np.maximum(right[:, -1], 1)
+
+    draws = resample([threshold, precision_there, recall_there], n, n_resamples=n_resamples, seed=seed)
+    found = (float(values[cut]), float(right[0, cut] / taken[0, cut]), float(right[0, cut] / right[0, -1]))
+    low, high = np.quantile(draws, [0.025, 0.975], axis=1)
+    level, reached, kept = (Estimate(value, float(low[i]), float(high[i])) for i, value in enumerate(found))
+    return Suggestion(level, reached, kept, precision)
