@@ -155,28 +155,33 @@ class ClusterBM25:
                     for (columns, row), length in zip(counts, lengths.tolist(), strict=True)]
         return self._hashed(names, counts, lengths, level), payloads
 
-    def search(self, query: Mapping[str, float], k: int, where: Filter | None, keys: Sequence[str]) -> list[Found]:
-        """The k best documents for weighted words, best first, equal scores by order; with keys of the payload."""
-        from qdrant_client.http import models
+    def search(
+        self, queries: Sequence[Mapping[str, float]], k: int, where: Filter | None, keys: Sequence[str] = ()
+    ) -> list[list[Found]]:
+        """The k best documents for each query's weighted words, best first, equal scores by order.
 
-        if not query or not k:
-            return []
-        columns: dict[int, float] = {}
-        for word, weight in query.items():
-            columns[column_of(word)] = columns.get(column_of(word), 0.0) + weight
-        vector = models.SparseVector(indices=sorted(columns), values=[columns[c] for c in sorted(columns)])
+        keys: of the payload that should come along
+        """
         lowest = mean_of(min(self.statistics.levels, default=0))
         growth = max(self._bm25.mean_length / lowest, 1) * ROUNDING     # no weight can have grown by more
+        best: list[list[Found]] = [[] for _ in queries]
+        waiting = [i for i, query in enumerate(queries) if query and k]
         limit = k + SPARE
-        while True:
-            (found,) = self._index.find([vector], "sparse", limit, where, keys=(*keys, *COUNTS), order="order")
-            scores = self.exact(query, [hit.payload for hit in found]).tolist()
-            again = [Found(hit.id, score, hit.payload) for hit, score in zip(found, scores, strict=True) if score != 0]
-            again.sort(key=lambda hit: (-hit.score, hit.payload["order"], hit.id))
-            everything = len(found) < limit
-            if everything or (len(again) >= k and found[-1].score * growth < again[k - 1].score):
-                return again[:k]
-            limit *= 4
+        while waiting:
+            found = self._index.find([_vector(queries[i]) for i in waiting], "sparse", limit, where,
+                                     keys=(*keys, *COUNTS), order="order")
+            still = []
+            for i, hits in zip(waiting, found, strict=True):
+                scores = self.exact(queries[i], [hit.payload for hit in hits]).tolist()
+                again = [Found(hit.id, score, hit.payload) for hit, score in zip(hits, scores, strict=True) if score]
+                again.sort(key=lambda hit: (-hit.score, hit.payload["order"], hit.id))
+                everything = len(hits) < limit
+                if everything or (len(again) >= k and hits[-1].score * growth < again[k - 1].score):
+                    best[i] = again[:k]
+                else:
+                    still.append(i)
+            waiting, limit = still, 4 * limit
+        return best
 
     def exact(self, query: Mapping[str, float], payloads: Sequence[Mapping[str, Any]]) -> FloatArray:
         """(m,) BM25 of documents by their counts, with the statistics of now."""
@@ -269,6 +274,17 @@ def compact(rows: SparseRows) -> tuple[IntArray, SparseRows]:
     """(the columns that occur, the rows in terms of these)."""
     present, terms = np.unique(rows.terms, return_inverse=True)
     return present, SparseRows(rows.offsets, terms.astype(np.int64), rows.weights, len(present))
+
+
+def _vector(query: Mapping[str, float]) -> Any:
+    """A query by the words' hashes; words that share one add up, so that no document is underrated."""
+    from qdrant_client.http import models
+
+    weights: dict[int, float] = {}
+    for word, weight in query.items():
+        column = column_of(word)
+        weights[column] = weights.get(column, 0.0) + weight
+    return models.SparseVector(indices=sorted(weights), values=[weights[column] for column in sorted(weights)])
 
 
 def column_of(word: str) -> int:

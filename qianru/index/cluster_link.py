@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from json import JSONDecodeError
+from os import PathLike
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -69,13 +71,16 @@ class Address:
         return f"{'qdrant' if scheme == 'http' else scheme}://{rest}/{self.name}"
 
 
-def is_address(text: object) -> bool:
-    """Whether that is the address of a collection on a server, not a folder.
+def address_of(where: str | PathLike[str]) -> str | None:
+    """The address of a collection on a server, None for a folder; also of a Path, which keeps one slash of two.
 
-    >>> is_address("qdrant://localhost/poems"), is_address("poems.qianru")
-    (True, False)
+    >>> address_of("qdrant://localhost/poems"), address_of(PurePath("qdrant://localhost/poems"))
+    ('qdrant://localhost/poems', 'qdrant://localhost/poems')
+    >>> address_of("poems.qianru") is None
+    True
     """
-    return isinstance(text, str) and text.partition("://")[0] in SCHEMES and "://" in text
+    scheme, slash, rest = (where.as_posix() if isinstance(where, PurePath) else str(where)).partition(":/")
+    return f"{scheme}://{rest.lstrip('/')}" if slash and scheme in SCHEMES else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,7 @@ class ClusterShelf:
         """As Index.search, by numbers in rankings."""
         if kind == "sparse" and self.bm25 is not None:
             assert queries.sparse is not None
-            found = [self.bm25.search(self._words(queries.sparse, i), k, where, ["order"])
-                     for i in range(len(queries))]
+            found = self.bm25.search([self._words(queries.sparse, i) for i in range(len(queries))], k, where)
         else:
             found = self.index.find(self.index.vectors_of(queries, kind), kind, k, where, order="order")
         return [Ranking(np.array([self._number(hit.id, hit.payload["order"]) for hit in hits], np.int64),

@@ -13,7 +13,7 @@ from pathlib import Path
 from qianru.errors import BadInput, CollectionDamaged, ModelMismatch
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_home import ClusterHome
-from qianru.index.cluster_link import Address, Link, is_address
+from qianru.index.cluster_link import Address, Link, address_of
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.index.home import DATABASE
@@ -44,11 +44,12 @@ def place_for(
 
     options: of a new collection on a server
     """
-    if not is_address(where):
+    url = address_of(where)
+    if url is None:
         if (Path(where) / DATABASE).exists():
             return Collection.open(where)
         return Collection.create(where, given_of(source), layout=source._layout)
-    address = Address.parse(where)
+    address = Address.parse(url)
     link = Link.to(address.base, api_key=api_key)
     try:
         return place_on(link, address.name, source, options)

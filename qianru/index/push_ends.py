@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from qianru.index.cluster_bm25 import COUNTS
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_points import stored_rows
-from qianru.index.cluster_shelf import COUNTS, TOLD, document_of
+from qianru.index.cluster_shelf import TOLD, document_of
 from qianru.index.collection import Collection
 from qianru.index.intake import SourceFile, fields_json
 from qianru.index.layout import Layout
@@ -78,8 +79,15 @@ class Cargo:
 class End(Protocol):
     """Where documents come from or go to."""
 
-    collection: Collection
-    layout: Layout
+    @property
+    def collection(self) -> Collection:
+        """Whose documents they are."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """Which vectors are stored, and how exactly."""
+        ...
 
     def each(self) -> Iterator[Cargo]:
         """All documents, in the order of first adding, some at a time."""
