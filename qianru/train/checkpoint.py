@@ -91,6 +91,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(held, path, {"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"{path.name}: {error}") from error
+    path.chmod(0o644)      # safetensors lets nobody else read what it writes
     sync(path)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qianru.errors import StorageFailed
+from qianru.errors import BadFile, StorageFailed
 from qianru.models.files import sync
 from qianru.models.folder import DENSE_ACTIVATIONS, LEGACY_POOLINGS
 from qianru.models.json_file import JsonFile
 from qianru.models.recipe import SLOT
 from qianru.models.transformer import Transformer
+from qianru.models.weights import find_weights, open_weights
 from qianru.train.checkpoint import write_json, write_tensors
 
 CARD = "README.md"
@@ -36,7 +37,7 @@ def publish(model: Transformer, folder: Path, source: Path, card: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        _write_backbone(model, new, source)
+        _write_backbone(model, new, _home(source))
         _write_modules(model, new)
         (new / CARD).write_text(card, "utf-8")
         for path in sorted(new.iterdir(), key=lambda path: path.name == "modules.json"):
@@ -61,7 +62,7 @@ def _write_backbone(model: Transformer, new: Path, source: Path) -> None:
     for place, tensor in model.network.named_tensors().items():
         part, _, name = place.partition("/")
         by_part.setdefault(part, {})[name] = tensor
-    write_tensors(new / "model.safetensors", by_part["backbone"])
+    write_tensors(new / "model.safetensors", by_part["backbone"] | _unused(source))
     for name in ("sparse_linear", "colbert_linear"):
         if name in by_part:     # the format that FlagEmbedding reads; tensors alone, which load without running code
             torch.save({key: tensor.cpu().clone() for key, tensor in by_part[name].items()}, new / f"{name}.pt")
@@ -83,6 +84,21 @@ def _write_backbone(model: Transformer, new: Path, source: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast", **told.values, **special,
         "model_max_length": model.tokenizer.max_tokens,
     })
+
+
+def _unused(source: Path) -> Tensors:
+    """The pooler, which no embedding depends on: without it transformers warns of weights drawn at random."""
+    try:
+        tensors = open_weights(find_weights(source))
+    except BadFile:
+        return {}
+    return {name[name.index("pooler.") :]: read().clone() for name, read in tensors.items() if ".pooler." in f".{name}"}
+
+
+def _home(source: Path) -> Path:
+    """Where config.json and the tokenizer are: in old folders one deeper."""
+    return next((path.parent for path in (source / "config.json", source / "0_Transformer" / "config.json")
+                 if path.is_file()), source)
 
 
 def _write_modules(model: Transformer, new: Path) -> None:
