@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PROBLEMS_SHOWN = 20
 FAILED = 1
+ON_RAY = "On several machines"      # the help page's panel of options
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "qianru embed reports.jsonl -o vectors -m bge-m3 --kinds dense --max-tokens 8192 --cls-every 256",
     ))(embed)
     app.command(rich_help_panel=GET, epilog=examples(
-        "qianru inspect models/m3e-base", "qianru inspect bge-m3 --no-check --json",
+        "qianru inspect models/m3e-base", "qianru inspect bge-m3 --no-check --json", "qianru inspect vectors",
     ))(inspect)
 
 
@@ -69,6 +71,22 @@ def embed(
                                  show_default=False)
     ] = None,
     shard_texts: Annotated[int, typer.Option(min=1, help="Texts in one file of vectors.")] = 4096,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Share the work out by Ray.", rich_help_panel=ON_RAY)
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="How many, each with a model of its own.", rich_help_panel=ON_RAY)
+    ] = 2,
+    worker_cpus: Annotated[
+        float, typer.Option(min=0, help="Processor cores for each.", rich_help_panel=ON_RAY)
+    ] = 1,
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs for each, also parts of one.", rich_help_panel=ON_RAY)
+    ] = 0,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="auto|ray://HOST:PORT", help="A cluster that runs; else one on this machine.",
+                                 show_default=False, rich_help_panel=ON_RAY)
+    ] = None,
     encoding: Encoding = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,12 +99,19 @@ def embed(
 
     columns = _names(text_columns)
     plan = EmbedPlan(role, _names(kinds), instruction, shard_texts)      # type: ignore[arg-type]   # embed_to checks
-    ready = _loaded(model, precision, max_tokens, truncate_dim, cls_every)
+    opened = partial(_loaded, model, precision, max_tokens, truncate_dim, cls_every)
+    read = partial(texts_of, files, columns, id_column, encoding)
     problems: list[str] = []
-    texts = texts_of(files, columns, id_column, encoding, problems)
     try:
         with progress("Embedding", "texts") as watch:
-            report = embed_to(output, ready, texts, plan, watch)
+            if ray:
+                from qianru.models.embedding_ray import Cluster, embed_on_ray
+
+                cluster = Cluster(workers, worker_cpus, worker_gpus, ray_address)
+                report = embed_on_ray(output, opened, read, plan, cluster, progress=watch,
+                                      on_problem=partial(_tell, problems))
+            else:
+                report = embed_to(output, opened(), read(problems), plan, watch)
     except KeyboardInterrupt:
         note(f"Stopped. What is in {output} stays; the same command goes on from there.")
         raise
@@ -104,18 +129,23 @@ def embed(
 
 
 def inspect(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a model, or the name of a downloaded one.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a model or of vectors, or a model's name.")],
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Load it and embed a few texts, alone and together.")
+        bool, typer.Option("--check/--no-check", help="Load it and embed a few texts; of vectors: checksums.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Tell what is in a model's folder, what is applied, and whether it works.
 
-    Exit code 1 and a line on stderr if it does not.
+    Of a folder of vectors: which model made them, and whether every file is what was written.
+    Exit code 1 and a line on stderr if something is wrong.
     """
+    from qianru.models.embedding_reader import is_embeddings
     from qianru.models.inspection import inspect_model
 
+    if is_embeddings(Path(folder)):
+        _inspect_vectors(Path(folder), check, as_json)
+        return
     found = inspect_model(folder, check=check)
     if as_json:
         show_json({**found.facts, "check": found.check, "problem": found.problem})
@@ -127,6 +157,35 @@ def inspect(
                         for name, value in found.check.items()})
     if found.problem is not None:
         note(f"error: {found.problem}")
+        raise typer.Exit(FAILED)
+
+
+def _inspect_vectors(folder: Path, check: bool, as_json: bool) -> None:
+    """What a folder of vectors holds, and whether it is whole."""
+    from qianru.models.embedding_folder import read_manifest
+    from qianru.models.embedding_reader import check_embeddings
+
+    card = read_manifest(folder)
+    facts = {name: card[name] for name in ("model", "fingerprint", "kinds", "dim", "role", "instruction")
+             if card.get(name) is not None}
+    problems: list[str] = [] if card.get("complete") else [
+        f"{folder} is not complete: embedding was stopped. The same command goes on from there."]
+    if check:
+        with progress("Checking", "MB", scale=1e6) as watch:
+            found = check_embeddings(folder, watch)
+        facts |= {"texts": found.n_texts, "files": found.n_shards, "megabytes": round(found.size_bytes / 1e6, 1)}
+        problems += found.problems
+    else:
+        facts |= {"texts": card.get("n_texts"), "files": len(card["shards"])}
+    if as_json:
+        show_json({"folder": str(folder), **facts, "problems": problems})
+    else:
+        show_facts({"folder": str(folder), **facts})
+        if check and not problems:
+            show("", "Every file is what was written.")
+    for problem in problems:
+        note(f"error: {problem}")
+    if problems:
         raise typer.Exit(FAILED)
 
 
@@ -144,9 +203,7 @@ def texts_of(
             if not isinstance(source, Problem):
                 yield source.id or f"{source.path}:{source.line}", source.text
                 continue
-            problems.append(str(source))
-            if len(problems) <= PROBLEMS_SHOWN:
-                note(f"warning: {one_line(problems[-1])}")
+            _tell(problems, str(source))
 
 
 def _loaded(
@@ -170,6 +227,12 @@ def _loaded(
 
     assert isinstance(model, Transformer)
     return model.altered(cls_every=cls_every)
+
+
+def _tell(problems: list[str], problem: str) -> None:
+    problems.append(problem)
+    if len(problems) <= PROBLEMS_SHOWN:
+        note(f"warning: {one_line(problem)}")
 
 
 def _names(given: str | None) -> tuple[str, ...] | None:

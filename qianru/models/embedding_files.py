@@ -22,6 +22,7 @@ from qianru.errors import BadFile, ShapeMismatch, SpecMismatch, StorageFailed
 from qianru.types import Embeddings, Ragged, SparseRows
 
 FORMAT = 1
+DTYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
 KEY = "qianru"      # the only key of the header, whose keys have no order
 
 
@@ -86,20 +87,16 @@ def load_embeddings(path: Path) -> Named:
         if isinstance(error, BadFile):
             raise
         raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
-    try:
-        sparse = None
-        if "sparse.offsets" in arrays:
-            offsets, terms, weights = (arrays[f"sparse.{part}"] for part in ("offsets", "terms", "weights"))
-            sparse = SparseRows(offsets, terms, weights, header.pop("width"))
-        multi, tokens = (Ragged(arrays[f"{kind}.data"], arrays[f"{kind}.offsets"]) if f"{kind}.offsets" in arrays
-                         else None for kind in ("multi", "tokens"))
-        ids, model, n_truncated = header.pop("ids"), header.pop("model"), header.pop("n_truncated")
-        made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi, tokens)
-        if len(ids) != len(made):
-            raise ShapeMismatch(f"{len(ids)} ids do not fit {len(made)} texts.")
-    except (KeyError, ShapeMismatch) as error:
-        raise BadFile(f"{path} is damaged: {error}. Make it again.") from error
-    return Named(ids, made, header)
+    return _named(path, header, arrays)
+
+
+def map_embeddings(path: Path) -> Named:
+    """The same without reading the arrays: each number is read from the file when it is looked at.
+
+    The arrays cannot be written to, and hold as long as the file is not overwritten in place.
+    """
+    header, arrays = _mapped(path)
+    return _named(path, header, arrays)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -125,3 +122,44 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if header.pop("format", None) != FORMAT:
         raise SpecMismatch(f"{path} has a newer format than {FORMAT}. Upgrade Qianru.")
     return header
+
+
+def _mapped(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(header, arrays) of a file, each array a view of it.
+
+    A safetensors file is 8 bytes with the length of its header, the header, and the arrays one after the other.
+    """
+    try:
+        content = np.memmap(path, np.uint8, "r")
+        begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        if begin > len(content):
+            raise ValueError("it ends before its header does")
+        told = json.loads(content[8:begin].tobytes())
+        header = _header(path, told.pop("__metadata__", None))
+        arrays = {}
+        for name, entry in told.items():
+            start, end = entry["data_offsets"]
+            flat = content[begin:][start:end].view(DTYPES[entry["dtype"]])
+            arrays[name] = flat.reshape(entry["shape"])
+    except BadFile:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
+    return header, arrays
+
+
+def _named(path: Path, header: dict[str, Any], arrays: dict[str, Any]) -> Named:
+    try:
+        sparse = None
+        if "sparse.offsets" in arrays:
+            offsets, terms, weights = (arrays[f"sparse.{part}"] for part in ("offsets", "terms", "weights"))
+            sparse = SparseRows(offsets, terms, weights, header.pop("width"))
+        multi, tokens = (Ragged(arrays[f"{kind}.data"], arrays[f"{kind}.offsets"]) if f"{kind}.offsets" in arrays
+                         else None for kind in ("multi", "tokens"))
+        ids, model, n_truncated = header.pop("ids"), header.pop("model"), header.pop("n_truncated")
+        made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi, tokens)
+        if len(ids) != len(made):
+            raise ShapeMismatch(f"{len(ids)} ids do not fit {len(made)} texts.")
+    except (KeyError, ShapeMismatch) as error:
+        raise BadFile(f"{path} is damaged: {error}. Make it again.") from error
+    return Named(ids, made, header)

@@ -157,3 +157,23 @@ def test_transformers_are_compared_by_any_metric_and_drawn(qianru: Qianru, trans
     result = qianru("similarity", *texts, "-m", transformer, "--plot", "map.png")
     assert (result.code, Path("map.png").read_bytes()[:4]) == (0, b"\x89PNG")
     assert "cosine of m3 vectors" in result.err
+
+
+def test_inspect_of_vectors_tells_whose_they_are_and_whether_they_are_whole(qianru: Qianru, model: str) -> None:
+    Path("a.txt").write_text("床前明月光\n疑是地上霜\n我爱吃蔬菜\n", encoding="utf-8")
+    qianru("embed", "a.txt", "-o", "v", "-m", model, "--shard-texts", "2")
+    code, out, err = qianru("inspect", "v")
+    assert (code, err) == (0, "")
+    assert "Every file is what was written." in out
+    found = qianru("inspect", "v", "--json").json()
+    assert (found["model"], found["texts"], found["files"], found["problems"]) == ("counts", 3, 2, [])
+    shard = Path("v") / "00001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    code, _, err = qianru("inspect", "v")
+    assert code == 1
+    assert err == (f"error: {shard} is not the file that was written: its SHA-256 differs. Delete it and embed again: "
+                   "only this shard is made anew.\n")
+    assert qianru("inspect", "v", "--no-check").code == 0
+    shard.unlink()
+    qianru("embed", "a.txt", "-o", "v", "-m", model, "--shard-texts", "2")
+    assert qianru("inspect", "v").code == 0
