@@ -15,7 +15,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from json.encoder import encode_basestring
@@ -23,9 +24,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qianru.errors import BadFile, BadInput, SpecMismatch, StorageFailed
+from qianru.models.array_file import Array, hash_file, read_arrays, write_arrays
 
 FORMAT = 1
 CARD = "qianru.json"
@@ -33,7 +34,6 @@ ARRAYS = "arrays.safetensors"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 MEND = "Save the model again, or restore the folder from a copy."
 REFIT = "Fit and save the model again."
-Array = NDArray[Any]
 T = TypeVar("T")
 
 
@@ -177,12 +177,14 @@ def read_folder(folder: Path, *families: str) -> Stored:
     parts: dict[str, Stored] = {}
     for name, entry in card["files"].items():
         path = folder / name
+        if entry["holds"] == "arrays":
+            with _told(path):
+                _check_hash(path, hash_file(path), entry)
+                arrays |= read_arrays(path, MEND)
+            continue
         content = _read_bytes(path / CARD if entry["holds"] == "model" else path)
-        if sha256(content).hexdigest() != entry["sha256"]:
-            raise BadFile(f"{path} is not the file that was saved: its hash differs. {MEND}")
+        _check_hash(path, sha256(content).hexdigest(), entry)
         match entry["holds"]:
-            case "arrays":
-                arrays |= _arrays_from_bytes(path, content)
             case "words":
                 words[name.removesuffix(".json")] = _words_from_bytes(path, content)
             case "model":
@@ -212,6 +214,11 @@ def read_card(folder: Path) -> dict[str, Any]:
                       f"{MEND}")
     result: dict[str, Any] = card
     return result
+
+
+def _check_hash(path: Path, digest: str, entry: Mapping[str, str]) -> None:
+    if digest != entry["sha256"]:
+        raise BadFile(f"{path} is not the file that was saved: its hash differs. {MEND}")
 
 
 def sync(folder: Path) -> None:
@@ -266,7 +273,7 @@ def _write_plainly(folder: Path, stored: Stored) -> None:
         entries[name] = {"holds": holds, "sha256": sha256(content).hexdigest()}
 
     if stored.arrays:
-        put(ARRAYS, _arrays_to_bytes(stored.arrays), "arrays")
+        entries[ARRAYS] = {"holds": "arrays", "sha256": write_arrays(folder / ARRAYS, stored.arrays)}
     for name, words in stored.words.items():
         put(f"{name}.json", _words_to_bytes(words), "words")
     for name, content in stored.files.items():
@@ -278,22 +285,6 @@ def _write_plainly(folder: Path, stored: Stored) -> None:
     card = {"format": FORMAT, "family": stored.family, "settings": dict(stored.settings), "files": entries}
     _write_bytes(folder / CARD, _json(card, indent=2) + b"\n")
     sync(folder)
-
-
-def _arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
-    from safetensors.numpy import save
-
-    return bytes(save({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}))
-
-
-def _arrays_from_bytes(path: Path, content: bytes) -> dict[str, Array]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return dict(load(content))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:   # the last three: types that NumPy lacks
-        raise BadFile(f"{path} is not a file of arrays: {error}. {MEND}") from error
 
 
 def _words_to_bytes(words: Iterable[str]) -> bytes:
@@ -328,8 +319,17 @@ def _no_constant(name: str) -> None:
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
+    with _told(path):
         return path.read_bytes()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A file that cannot be read ends in a BadFile."""
+    try:
+        yield
+    except BadFile:
+        raise
     except FileNotFoundError:
         raise BadFile(f"{path} is missing. {MEND}") from None
     except OSError as error:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qianru.models.files import Array
+from qianru.models.array_file import Array
 
 if TYPE_CHECKING:
     from torch import Tensor

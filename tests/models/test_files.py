@@ -75,6 +75,23 @@ def test_arrays_of_any_layout_come_back_alike(tmp_path: Path, array: np.ndarray)
     assert fingerprint(read) == fingerprint(stored)
 
 
+def test_large_arrays_are_mapped_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")
+    arrays = {f"名{kind}": np.arange(6).reshape(2, 3).astype(kind) for kind in kinds}
+    arrays |= {"one": np.array(7.0), "none": np.zeros((0, 4), np.float32), "turned": np.arange(6.0).reshape(2, 3).T,
+               "big end": np.arange(3, dtype=">i4")}
+    write_folder(tmp_path / "model", Stored("f", {}, arrays))
+    monkeypatch.setattr("qianru.models.array_file.WORTH_MAPPING", 0)
+    again = read_folder(tmp_path / "model")
+    assert set(again.arrays) == set(arrays)
+    for name, array in arrays.items():
+        assert_array_equal(again.arrays[name], array)
+        assert again.arrays[name].dtype == array.dtype.newbyteorder("=")
+    assert fingerprint(again) == fingerprint(Stored("f", {}, arrays))
+    again.arrays["one"][...] = 8      # a copy of one's own: the file stays as it is
+    assert read_folder(tmp_path / "model").arrays["one"] == 7
+
+
 def test_the_fingerprint_changes_with_anything_that_may_change_vectors() -> None:
     others = [
         Stored("demo2", STORED.settings, STORED.arrays, STORED.words, STORED.files, STORED.parts),
