@@ -15,10 +15,11 @@ from typing import Any, Self
 import numpy as np
 
 from qianru.errors import BadInput, CollectionDamaged, CollectionError, ModelMismatch, UnknownName
+from qianru.index.address import Address
 from qianru.index.cluster import ClusterIndex
 from qianru.index.cluster_bm25 import ClusterBM25
 from qianru.index.cluster_home import ClusterHome
-from qianru.index.cluster_link import Address, Link
+from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.cluster_shelf import ClusterShelf, Moved, document_of
 from qianru.index.cluster_writer import ClusterWriter
@@ -293,6 +294,10 @@ class ClusterCollection(Collection):
                 "n_replicas": params.replication_factor,
             }
 
+    def optimize(self, *, wait: bool = True, progress: Progress | None = None) -> bool:
+        """False: a server builds its graph of dense vectors by itself."""
+        return False
+
     def rebuild(self, *, progress: Progress | None = None) -> int:
         """Verifies every document against its digest and weighs BM25's words anew; returns how many documents.
 
@@ -312,21 +317,31 @@ class ClusterCollection(Collection):
 
 
 def create_cluster(
-    url: str, model: Given | Sequence[Given], layout: Layout, options: ClusterOptions, api_key: str | None
+    url: str, model: Given | Sequence[Given], layout: Layout, options: ClusterOptions | None, api_key: str | None
 ) -> ClusterCollection:
     """A new, empty collection at the address."""
     address = Address.parse(url)
     with _linked(address, api_key) as link:
-        return ClusterCollection.create_at(link, address.name, model, layout=layout, options=options)
+        return ClusterCollection.create_at(
+            link, address.name, model, layout=layout, options=options or ClusterOptions())
 
 
 def open_cluster(
-    url: str, model: Model | None, options: ClusterOptions, api_key: str | None
+    url: str, model: Model | None, options: ClusterOptions | None, api_key: str | None
 ) -> ClusterCollection:
     """The collection at the address."""
     address = Address.parse(url)
     with _linked(address, api_key) as link:
-        return ClusterCollection.open_at(link, address.name, model=model, options=options)
+        return ClusterCollection.open_at(link, address.name, model=model, options=options or ClusterOptions())
+
+
+def is_there(url: str, api_key: str | None = None) -> bool:
+    """Whether there is a collection at the address."""
+    address = Address.parse(url)
+    with _linked(address, api_key) as link:
+        found = ClusterHome(link, address.name).is_complete()
+    link.close()
+    return found
 
 
 @contextmanager

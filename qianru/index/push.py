@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qianru.errors import BadInput, CollectionDamaged, ModelMismatch
+from qianru.index.address import Address, address_of
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_home import ClusterHome
-from qianru.index.cluster_link import Address, Link, address_of
+from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.index.home import DATABASE

@@ -18,8 +18,9 @@ from qdrant_server import QdrantServer
 from servers import says, serving, sleeps
 
 from qianru.errors import BadInput, ClusterFailed, CollectionError, ServerFailed
+from qianru.index.address import Address
 from qianru.index.cluster_collection import ClusterCollection
-from qianru.index.cluster_link import Address, Link
+from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.index.push import Pushed, place_on, push
