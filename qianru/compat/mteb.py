@@ -24,9 +24,8 @@ from qianru.errors import BadInput, MissingExtra, NotFitted
 from qianru.evaluate.encode import Encoder, follows_instructions
 from qianru.evaluate.rows import take
 from qianru.models import load
-from qianru.models.base import Model, ModelSpec
+from qianru.models.base import Model, ModelSpec, Reranker
 from qianru.models.bm25 import BM25
-from qianru.models.cross_encoder import CrossEncoder
 from qianru.scores.exact import dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
 from qianru.scores.similarity import sparse_dot
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Role
@@ -34,7 +33,7 @@ from qianru.types import Embeddings, FloatArray, IntArray, Kind, Role
 SCORED_BY: Mapping[Kind, str] = {"dense": "cosine", "sparse": "dot", "multi": "MaxSim"}
 
 
-def bridge(model: Model | CrossEncoder | str | Path, kind: Kind | None = None) -> Any:
+def bridge(model: Model | Reranker | str | Path, kind: Kind | None = None) -> Any:
     """The model as mteb takes it: with encode and search, search alone, or predict.
 
     model: one that is loaded, or what qianru.load takes;  kind: of vectors, for a model that makes several
@@ -43,9 +42,9 @@ def bridge(model: Model | CrossEncoder | str | Path, kind: Kind | None = None) -
     """
     _mteb("mteb")                     # its absence is told before anything is loaded
     loaded = load(model) if isinstance(model, str | Path) else model
-    if isinstance(loaded, CrossEncoder):
+    if isinstance(loaded, Reranker):
         if kind is not None:
-            raise BadInput(f"{loaded.spec.name} is a cross-encoder and makes no {kind} vectors. Leave the kind out.")
+            raise BadInput(f"{loaded.spec.name} is a reranker and makes no {kind} vectors. Leave the kind out.")
         return PairBridge(loaded)
     known = [known for known in SCORED_BY if known in loaded.spec.kinds]
     if kind is None:
@@ -148,7 +147,7 @@ class DenseBridge(SearchBridge):
 class PairBridge:
     """mteb's CrossEncoderProtocol."""
 
-    def __init__(self, model: CrossEncoder) -> None:
+    def __init__(self, model: Reranker) -> None:
         self.model = model
         self.mteb_model_meta = _meta(model.spec, None)
 
@@ -157,7 +156,7 @@ class PairBridge:
         **kwargs: Any,
     ) -> FloatArray:
         """(n,) scores of text i of the first with text i of the second."""
-        return self.model.score(zip(_texts(inputs1), _texts(inputs2), strict=True))
+        return self.model.score(list(zip(_texts(inputs1), _texts(inputs2), strict=True)))
 
 
 def _meta(spec: ModelSpec, kind: Kind | None) -> Any:

@@ -185,26 +185,23 @@ def test_bm25_learns_from_the_corpus_of_each_task(data: Path) -> None:
     assert score(model, task_of("Retrieval", data)) == first
 
 
+class SharedCharacters:
+    """A reranker without a network: how many characters query and document share."""
+
+    spec = qianru.load("bm25").spec
+
+    def score(self, pairs: Any, *, progress: Any = None) -> Any:
+        """(n,) scores."""
+        return np.array([len(set(query) & set(document)) for query, document in pairs], np.float32)
+
+
 @needs_mteb
-def test_a_reranker_is_a_cross_encoder_and_reranks(data: Path, tmp_path: Path) -> None:
-    """The weights are random: only the way is tested."""
+def test_a_reranker_is_a_cross_encoder_and_reranks(data: Path) -> None:
     from mteb.models.models_protocols import CrossEncoderProtocol
 
     from qianru.compat.mteb import PairBridge, bridge
-    from qianru.models.cross_encoder import CrossEncoder
 
-    class Overlap(CrossEncoder):
-        """Scores by shared characters; no network."""
-
-        def __init__(self) -> None:
-            pass
-
-        spec = qianru.load("bm25").spec        # type: ignore[assignment]
-
-        def score(self, pairs: Any, *, progress: Any = None) -> Any:
-            return np.array([len(set(a) & set(b)) for a, b in pairs], np.float32)
-
-    model = bridge(Overlap())
+    model = bridge(SharedCharacters())
     assert isinstance(model, PairBridge)
     assert isinstance(model, CrossEncoderProtocol)
     assert score(model, task_of("Reranking", data)) > 0.5
