@@ -20,6 +20,7 @@ from qianru.cli import (
     looking,
     reranking,
     searching,
+    training,
     tuning,
 )
 from qianru.cli.options import examples
@@ -42,8 +43,8 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-for room in (indexing, searching, comparing, reranking, embedding, fitting, evaluating, judging, fetching, looking,
-             tuning):      # as the help page has them
+for room in (indexing, searching, comparing, reranking, embedding, fitting, training, evaluating, judging, fetching,
+             looking, tuning):      # as the help page has them
     room.register(app)
 
 
