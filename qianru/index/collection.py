@@ -10,10 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from qianru.errors import BadInput, CollectionError, UnknownName
+from qianru.errors import BadInput, CollectionError
 from qianru.index.answers import shared_words
 from qianru.index.base import Ranking
-from qianru.index.exact import ExactIndex
 from qianru.index.explanation import Explanation, analyzer_of, explain, parts_of
 from qianru.index.filter import Filter
 from qianru.index.follower import Follower
@@ -22,10 +21,9 @@ from qianru.index.home import (
     DATABASE,
     check_home,
     check_model,
+    follower_of,
     lock_home,
     make_home,
-    new_engine,
-    open_engine,
     unlock_home,
 )
 from qianru.index.intake import SourceFile, batches, tidy
@@ -40,7 +38,6 @@ from qianru.index.storage import Storage
 from qianru.index.writer import Report, Writer
 from qianru.models.base import Model, Reranker
 from qianru.models.bm25 import BM25
-from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, Hit, Kind, Progress
 
 if TYPE_CHECKING:
@@ -215,19 +212,14 @@ class Collection:
     @guarded
     def get(self, id: str) -> Document:
         """The document by that id. Raises UnknownName."""
-        id = clean(id)
-        known = self._storage.known([id])
-        if not known:
-            near = self._storage.query("SELECT id FROM documents WHERE id >= ? ORDER BY id LIMIT 3", (id,))
-            raise UnknownName("document", id, [row[0] for row in near])
-        return self._storage.documents([known[id].n])[known[id].n]
+        return self._storage.document(id)[1]
 
     @guarded
     def count(self, where: Filter | str | None = None) -> int:
         """How many documents there are, or pass the filter."""
         if where is None:
             return int(self._storage.query("SELECT count(*) FROM documents")[0][0])
-        return sum(1 for _ in self._passing(where))
+        return sum(1 for _ in self._storage.each_document(as_filter(where)))
 
     @guarded
     def fields(self) -> list[str]:
@@ -239,13 +231,8 @@ class Collection:
     def documents(self, where: Filter | str | None = None, limit: int = 20, offset: int = 0) -> list[Document]:
         """Documents in the order of first adding."""
         limit, offset = whole("limit", limit, least=0), whole("offset", offset, least=0)
-        return list(islice(self._passing(where), offset, offset + limit))
-
-    def _passing(self, where: Filter | str | None) -> Iterator[Document]:
-        chosen = as_filter(where)
-        for _, document in self._storage.each_document():
-            if chosen is None or chosen.matches(document.fields):
-                yield document
+        passing = self._storage.each_document(as_filter(where))
+        return [document for _, document in islice(passing, offset, offset + limit)]
 
     # searching
 
@@ -328,11 +315,29 @@ class Collection:
         """Brings the search engine up to date, so that the next search need not; progress counts documents."""
         self._follow().catch_up(progress)
 
+    def optimize(self, *, wait: bool = True, progress: Progress | None = None) -> bool:
+        """Whether a graph of the dense vectors is built, by which millions are searched fast: False for too few.
+
+        A process of its own builds it; other threads search and change the collection meanwhile, and with wait=False
+        this one does too: a later search takes the graph in, and closing throws away what is not finished. progress is
+        called with (0, 1) while it goes on and with (1, 1) at the end.
+        """
+        with self.entered():
+            self._must_write()
+            begun = self._follow().begin_graph()
+        while begun and wait and not self._follow().wait_for_graph(1.0):
+            if progress is not None:
+                progress(0, 1)
+        if begun and wait:
+            self.prepare()
+            if progress is not None:
+                progress(1, 1)
+        return begun
+
     @guarded
     def explain(self, query: str, id: str) -> Explanation:
         """What makes the scores of a document for a query: words, tokens, cosine, and its best sentence."""
-        document = self.get(id)
-        n = self._storage.known([document.id])[document.id].n
+        n, document = self._storage.document(id)
         stored, multi = self._storage.vectors([n]), None
         if "multi" in self._searcher.kinds:
             ((_, multi),) = self._storage.each_multi([n], self._layout.multi)
@@ -350,13 +355,8 @@ class Collection:
 
     def _follow(self) -> Follower:
         if self._follower is None:
-            kinds: tuple[Kind, ...] = tuple(kind for kind in self._searcher.kinds if kind != "multi")
-            dim = self.model.spec.dim
-            if self._lock is None:
-                self._follower = Follower(self._storage, lambda: ExactIndex(kinds, dim), self._bm25)
-            else:
-                self._follower = Follower(self._storage, lambda: new_engine(self.path, kinds, dim), self._bm25,
-                                          engine=open_engine(self.path, kinds, dim))
+            self._follower = follower_of(self.path, self._storage, self.model, self._layout, self._bm25,
+                                         read_only=self._lock is None)
         return self._follower
 
     @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from qianru.index.base import Ranking
 from qianru.index.engine_filter import field_index, fields_of, payload, translated
 from qianru.index.engine_seal import Seal, boot, checksums, damaged
 from qianru.index.filter import Filter
+from qianru.index.layout import DensePrecision
 from qianru.index.rows import (
     NOTHING,
     Rows,
@@ -42,6 +44,7 @@ FIELDS_INDEXED = 32         # further ones are filtered by looking at each docum
 GRAPH_ABOVE_KB = 20_000     # of vectors; below it every search looks at all of them
 GRAPH_LINKS = 16            # Malkov and Yashunin 2016: 12 to 48 for high recall; 16 is the engine's default
 GRAPH_EFFORT = 128          # candidates kept while building and searching
+OVERSAMPLED = {"int8": 2.0, "binary": 8.0}     # times k that are scored again in float32
 FULL = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota", "os error 122")
 NOT_OURS = ("Read-only file system", "os error 30", "Permission denied", "os error 13", "os error 1)")
 
@@ -57,14 +60,20 @@ class EngineIndex:
         self._marked = True      # nothing has been taken in since the last mark
 
     @classmethod
-    def create(cls, path: Path, kinds: Sequence[Kind], dim: int | None = None) -> EngineIndex:
-        """A new, empty index; the folder must be empty or not there."""
+    def create(
+        cls, path: Path, kinds: Sequence[Kind], dim: int | None = None, precision: DensePrecision = "float32"
+    ) -> EngineIndex:
+        """A new, empty index; the folder must be empty or not there.
+
+        precision: of the dense vectors that are looked through. With int8 and binary the engine scores the best again
+            by the float32 ones, which it keeps on the disk; with float16 it has no others.
+        """
         import qdrant_edge as engine
 
         kinds, dim = checked_kinds(kinds, dim)
         if path.exists() and any(path.iterdir()):
             raise CollectionError(f"{path} is not empty. Choose another folder for the index, or delete this one.")
-        dense = {"dense": engine.EdgeVectorParams(size=dim, distance=engine.Distance.Dot)} if "dense" in kinds else None
+        dense = {"dense": _dense_params(dim, precision)} if "dense" in kinds else None
         sparse = {"sparse": engine.EdgeSparseVectorParams()} if "sparse" in kinds else None
         config = engine.EdgeConfig(
             vectors=dense,
@@ -78,7 +87,7 @@ class EngineIndex:
             path.mkdir(parents=True, exist_ok=True)
             _check_room(path, 0)
             shard = engine.EdgeShard.create(str(path / SHARD), config)
-            seal = Seal(kinds, dim, 0, boot=boot())
+            seal = Seal(kinds, dim, 0, boot=boot(), precision=precision)
             seal.write(path)
         return cls(path, shard, seal)
 
@@ -93,7 +102,7 @@ class EngineIndex:
         seal = Seal.read(path)
         with _guarded(path, "read"):
             seal.check(path, path / SHARD)
-            opened = Seal(seal.kinds, seal.dim, seal.sequence, boot=boot())
+            opened = replace(seal, n_points=None, files=None, boot=boot())
             opened.write(path)          # the engine tidies its files as it loads, so they are sealed again at closing
         with _guarded(path, "read", loading=True):
             shard = engine.EdgeShard.load(str(path / SHARD))
@@ -108,6 +117,11 @@ class EngineIndex:
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of vectors that it stores."""
         return self._seal.kinds
+
+    @property
+    def precision(self) -> DensePrecision:
+        """Of the dense vectors that are looked through."""
+        return self._seal.precision
 
     @property
     def sequence(self) -> int:
@@ -157,7 +171,8 @@ class EngineIndex:
         check = None if where is None or exact else where.matches
         vectors: list[Any]
         if kind == "dense":
-            params = engine.SearchParams(hnsw_ef=max(GRAPH_EFFORT, 2 * k))
+            params = engine.SearchParams(hnsw_ef=max(GRAPH_EFFORT, 2 * k), quantization=engine.QuantizationSearchParams(
+                rescore=True, oversampling=OVERSAMPLED.get(self.precision, 1.0)))
             vectors = checked_dense(queries, self._seal.dim).tolist()
         else:
             params = None
@@ -177,10 +192,17 @@ class EngineIndex:
         """Says durably that all up to this transaction is in the engine."""
         self.flush()
         with _guarded(self._path, "written"):
-            seal = Seal(self.kinds, self._seal.dim, sequence, boot=boot())
+            seal = replace(self._seal, sequence=sequence, n_points=None, files=None, boot=boot())
             seal.write(self._path)
         self._seal = seal
         self._marked = True
+
+    def wants_graph(self) -> bool:
+        """Whether there are enough dense vectors outside a graph that building one would do something."""
+        if "dense" not in self.kinds:
+            return False
+        without = len(self) - self._opened().info().indexed_vectors_count
+        return without * self._seal.dim * 4 > GRAPH_ABOVE_KB * 1024
 
     def optimize(self, progress: Progress | None = None) -> bool:
         """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.
@@ -218,7 +240,7 @@ class EngineIndex:
         if self._marked:
             with _guarded(self._path, "closed"):
                 files = checksums(self._path / SHARD)
-                Seal(self.kinds, self._seal.dim, self.sequence, n_points, files).write(self._path)
+                replace(self._seal, n_points=n_points, files=files, boot="").write(self._path)
 
     def abandon(self) -> None:
         """Gives the files back without a seal, also where the engine is broken: the folder will be made again."""
@@ -278,6 +300,20 @@ def _points(rows: Rows, payloads: list[dict[str, Any]], start: int, end: int) ->
         if rows.sparse is not None:
             vector["sparse"] = engine.SparseVector(terms[ends[i] : ends[i + 1]], weights[ends[i] : ends[i + 1]])
         yield engine.Point(id, vector, payloads[i])
+
+
+def _dense_params(dim: int, precision: DensePrecision) -> qdrant_edge.EdgeVectorParams:
+    import qdrant_edge as engine
+
+    quantization: Any = None
+    if precision == "int8":
+        quantization = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99, always_ram=True)
+    elif precision == "binary":
+        quantization = engine.BinaryQuantizationConfig(always_ram=True)
+    return engine.EdgeVectorParams(
+        size=dim, distance=engine.Distance.Dot, on_disk=quantization is not None, quantization_config=quantization,
+        datatype=engine.VectorStorageDatatype.Float16 if precision == "float16" else None,
+    )
 
 
 def _check_room(path: Path, size: int) -> None:

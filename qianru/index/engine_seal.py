@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from qianru.errors import CollectionDamaged
+from qianru.index.layout import DensePrecision
 from qianru.models.files import sync
 from qianru.types import Kind
 
@@ -35,6 +36,7 @@ class Seal:
     sequence: the last transaction that is safely in the engine
     n_points: how many it held when sealed;  files: path -> [size, checksum];  both None while it is being changed
     boot: the run of the machine in which the change began
+    precision: of the dense vectors
     """
 
     kinds: tuple[Kind, ...]
@@ -43,6 +45,7 @@ class Seal:
     n_points: int | None = None
     files: dict[str, list[int]] | None = None
     boot: str = ""
+    precision: DensePrecision = "float32"
 
     @classmethod
     def read(cls, folder: Path) -> Seal:
@@ -101,6 +104,22 @@ def checksums(shard: Path) -> dict[str, list[int]]:
         file.relative_to(shard).as_posix(): [file.stat().st_size, 0 if file.name in SIZE_ONLY else _checksum(file)]
         for file in files
     }
+
+
+def copy_folder(folder: Path, new: Path) -> None:
+    """Copies a folder's files without their holes, of which the engine's mostly consist."""
+    for file in sorted(folder.rglob("*")):
+        target = new / file.relative_to(folder)
+        if file.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb", buffering=0) as old, target.open("wb", buffering=0) as stream:
+            stream.truncate(file.stat().st_size)
+            for start in _data(old.fileno()):
+                block = os.pread(old.fileno(), BLOCK, start)
+                if block.count(0) != len(block):
+                    os.pwrite(stream.fileno(), block, start)
 
 
 def _checksum(file: Path) -> int:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from qianru.errors import CollectionDamaged, StorageFailed
 from qianru.index.base import Index, Ranking
 from qianru.index.engine import EngineIndex
 from qianru.index.filter import Filter
+from qianru.index.graph import GraphBuild
 from qianru.index.storage import Storage
 from qianru.models.bm25 import BM25
 from qianru.scores import sparse_dot
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, SparseRows
 
+ENGINE = "engine"       # its folder in the collection's
 MAX_DRIFT = 0.05
 """How far the mean length may move before every BM25 weight is written anew; below it, candidates are scored again."""
 ROUNDING = 1 + 1e-4
 """More than the index's float32 sums can be off, as a proportion."""
 SPARE = 16
 """Candidates beyond k that are scored again."""
+log = logging.getLogger("qianru")
 
 
 class Follower:
@@ -32,26 +38,33 @@ class Follower:
     """
 
     def __init__(
-        self, storage: Storage, fresh: Callable[[], Index], bm25: BM25 | None, engine: EngineIndex | None = None
+        self, storage: Storage, fresh: Callable[[], Index], bm25: BM25 | None, engine: EngineIndex | None = None,
+        home: Path | None = None,
     ) -> None:
-        """fresh makes an empty index; engine is the one on the disk, for a process that may write."""
+        """fresh makes an empty index; engine is the one on the disk in the home, for a process that may write."""
         self._storage = storage
         self._fresh = fresh
         self._bm25 = bm25
         self._engine = engine
-        self._index = engine or fresh()
-        self._sequence = self._marked = engine.sequence if engine else 0
+        self._home = home
+        self._build: GraphBuild | None = None
+        self._index: Index = engine if engine is not None else fresh()     # an empty one counts as false
+        self._sequence = self._marked = engine.sequence if engine is not None else 0
         self._mean_length = float(storage.meta("mean_length", 0.0)) if self._sequence else 0.0
 
     def search(self, queries: Embeddings, kind: Kind, k: int, where: Filter | None) -> list[Ranking]:
         """As Index.search, over all that is committed."""
         self.catch_up()
+        if kind == "dense" and self._engine is not None and self._engine.precision == "float16":
+            return self._in_float32(queries, k, where)
         if kind != "sparse" or self._bm25 is None or self._mean_length == self._bm25.mean_length:
             return self._index.search(queries, kind, k, where)
         return [self._scored_again(queries, i, k, where) for i in range(len(queries))]
 
     def catch_up(self, progress: Progress | None = None) -> None:
         """Takes in every transaction that has been committed since the last time."""
+        if self._build is not None and self._build.done:
+            self._adopt()
         latest = int(self._storage.meta("sequence"))
         if latest == self._sequence:
             return
@@ -65,7 +78,8 @@ class Follower:
         total = self._storage.query("SELECT count(*) FROM documents WHERE sequence > ?", (self._sequence,))[0][0]
         done = 0
         for rows in self._storage.each_stored(self._sequence):
-            self._index.add(rows.ns, self.weighed(rows.embeddings, self._mean_length), rows.fields)
+            if rows.embeddings.kinds:       # none if token vectors are all that is stored
+                self._index.add(rows.ns, self.weighed(rows.embeddings, self._mean_length), rows.fields)
             done += len(rows.ns)
             if progress is not None:
                 progress(done, total)
@@ -78,9 +92,10 @@ class Follower:
         if self._engine is None or self._marked == self._sequence:
             return
         self._engine.mark(self._sequence)
+        last = self._sequence if self._build is None else min(self._sequence, self._build.sequence)
         with self._storage.transaction():
-            self._storage.connection.execute("DELETE FROM deleted WHERE sequence <= ?", (self._sequence,))
-            self._storage.set_meta("forgotten", self._sequence)
+            self._storage.connection.execute("DELETE FROM deleted WHERE sequence <= ?", (last,))
+            self._storage.set_meta("forgotten", last)
         self._marked = self._sequence
 
     def rebuild(self, progress: Progress | None = None) -> None:
@@ -89,6 +104,45 @@ class Follower:
         self._mean_length = 0.0
         self.catch_up(progress)
         self.mark()
+
+    def begin_graph(self) -> bool:
+        """Whether a graph of the dense vectors is being built: not of so few that looking at all of them is faster."""
+        if self._build is not None:
+            return True
+        self.catch_up()
+        if self._engine is None or self._home is None or not self._engine.wants_graph():
+            return False
+        self.mark()
+        self._engine.flush()
+        self._build = GraphBuild.start(self._home, self._home / ENGINE, self._sequence, self._mean_length)
+        return True
+
+    def wait_for_graph(self, timeout_s: float) -> bool:
+        """Whether no graph is being built any more, after at most that time; other threads may search meanwhile."""
+        build = self._build
+        return build is None or build.wait(timeout_s)
+
+    def _adopt(self) -> None:
+        """Goes on with the engine that has the graph."""
+        build, self._build = self._build, None
+        assert build is not None
+        assert self._engine is not None
+        assert self._home is not None
+        path = self._home / ENGINE
+        self._engine.abandon()
+        try:
+            build.adopt(path)
+        except StorageFailed as error:
+            log.warning("%s", error)
+        else:
+            self._mean_length = build.mean_length
+            with self._storage.transaction():
+                self._storage.set_meta("mean_length", build.mean_length)
+        try:
+            self._index = self._engine = EngineIndex.load(path)
+            self._sequence = self._marked = self._engine.sequence
+        except CollectionDamaged:
+            self._start_anew()
 
     def weighed(self, stored: Embeddings, mean_length: float | None = None) -> Embeddings:
         """Stored vectors as they are scored: BM25's counts as weights, for the mean length of now if none is given."""
@@ -107,6 +161,9 @@ class Follower:
         return scores
 
     def close(self) -> None:
+        """Gives everything back; a graph that is not finished is thrown away."""
+        if self._build is not None:
+            self._build.stop()
         self._index.close()
 
     def _drift(self) -> float:
@@ -136,6 +193,25 @@ class Follower:
                 self._storage.set_meta("mean_length", self._bm25.mean_length)
         self._mean_length = self._bm25.mean_length
         self._sequence = self._marked = 0
+
+    def exact_dense(self, query: FloatArray, ns: IntArray) -> FloatArray:
+        """(m,) cosines of one query with documents ns, from the float32 vectors of the database."""
+        if not len(ns):
+            return np.zeros(0, np.float32)
+        stored = self._storage.vectors(ns.tolist()).dense
+        assert stored is not None
+        scores: FloatArray = stored @ query.astype(np.float32)
+        return scores
+
+    def _in_float32(self, queries: Embeddings, k: int, where: Filter | None) -> list[Ranking]:
+        """Twice as many as wanted, found in float16 and scored again."""
+        assert queries.dense is not None
+        rankings = []
+        for query, found in zip(queries.dense, self._index.search(queries, "dense", 2 * k + SPARE, where), strict=True):
+            scores = self.exact_dense(query, found.ids)
+            order = np.lexsort((found.ids, -scores))[:k]
+            rankings.append(Ranking(found.ids[order], scores[order]))
+        return rankings
 
     def _scored_again(self, queries: Embeddings, i: int, k: int, where: Filter | None) -> Ranking:
         assert self._bm25 is not None

@@ -16,17 +16,21 @@ from typing import TYPE_CHECKING
 
 from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, ModelMismatch, StorageFailed
 from qianru.index.engine import EngineIndex
+from qianru.index.exact import ExactIndex
+from qianru.index.follower import ENGINE, Follower
+from qianru.index.graph import sweep
 from qianru.index.keeping import MODEL, NAMED, Given, keep, loaded
-from qianru.index.layout import Layout
+from qianru.index.layout import DensePrecision, Layout
 from qianru.index.storage import Storage
 from qianru.models.base import Model
+from qianru.models.bm25 import BM25
 from qianru.models.files import sync
 from qianru.types import Kind
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-DATABASE, ENGINE = "collection.sqlite", "engine"
+DATABASE = "collection.sqlite"
 LOCK, WRITER = "lock", "writer"       # the lock itself, and the number of the process that holds it
 FORGOTTEN_S = 3600     # a draft that nobody has touched for so long was left behind by a process that was killed
 log = logging.getLogger("qianru")
@@ -139,20 +143,37 @@ def unlock_home(path: Path, lock: BaseFileLock) -> None:
     lock.release()
 
 
-def open_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None) -> EngineIndex:
-    """The engine as it lies in the folder; a new and empty one where that is missing or damaged."""
+def follower_of(
+    path: Path, storage: Storage, model: Model, layout: Layout, bm25: BM25 | None, *, read_only: bool
+) -> Follower:
+    """What follows the database: the engine on the disk, or for a reader an exact index in memory."""
+    kinds: tuple[Kind, ...] = tuple(kind for kind in layout.kinds or () if kind != "multi")
+    dim = model.spec.dim
+    if read_only:
+        return Follower(storage, lambda: ExactIndex(kinds or ("sparse",), dim), bm25)
+
+    def fresh() -> EngineIndex:
+        return new_engine(path, kinds or ("sparse",), dim, layout.dense)
+
+    engine = _load_engine(path)
+    return Follower(storage, fresh, bm25, engine=fresh() if engine is None else engine, home=path)
+
+
+def _load_engine(path: Path) -> EngineIndex | None:
+    """The engine as it lies in the folder; None where that is missing or damaged."""
+    sweep(path)
     if (path / ENGINE).exists():
         try:
             return EngineIndex.load(path / ENGINE)
         except CollectionDamaged as error:
             log.warning("The search engine's part of %s is made again from the documents: %s", path, error)
-    return new_engine(path, kinds, dim)
+    return None
 
 
-def new_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None) -> EngineIndex:
+def new_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None, precision: DensePrecision) -> EngineIndex:
     """An empty engine in place of whatever lies there."""
     shutil.rmtree(path / ENGINE, ignore_errors=True)
-    return EngineIndex.create(path / ENGINE, kinds, dim)
+    return EngineIndex.create(path / ENGINE, kinds, dim, precision)
 
 
 def sizes_bytes(path: Path) -> Mapping[str, int]:

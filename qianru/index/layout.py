@@ -22,7 +22,7 @@ class Layout:
 
     kinds: a subset of what its model makes, None for all of it
     dense: of the vectors that the search engine looks through; whatever it is, the best are scored again in float32,
-        which the database keeps. "int8" and "binary" begin with the graph, see Collection.optimize.
+        which the database keeps. "int8" begins with the graph, see Collection.optimize.
     multi: of the token vectors, kept in the database: 2 bytes a number, or 1 and 4 a token
     """
 

@@ -45,17 +45,13 @@ class Shelf:
             assert queries.sparse is not None
             return self._follow().exact(queries.sparse.take([i]), ns)
         assert queries.dense is not None
-        stored = self._storage.vectors(ns.tolist()).dense
-        assert stored is not None
-        scores: FloatArray = stored @ queries.dense[i].astype(np.float32)
-        return scores
+        return self._follow().exact_dense(queries.dense[i], ns)
 
     def everything(self, where: Filter | None) -> IntArray:
         """All documents that pass the filter, ascending."""
         if where is None:
             return np.array([n for (n,) in self._storage.query("SELECT n FROM documents ORDER BY n")], np.int64)
-        passing = (n for n, document in self._storage.each_document() if where.matches(document.fields))
-        return np.fromiter(passing, np.int64)
+        return np.fromiter((n for n, _ in self._storage.each_document(where)), np.int64)
 
     def documents(self, ns: Sequence[int]) -> Mapping[int, Document]:
         """The documents ns."""

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qianru.errors import CollectionDamaged
+from qianru.errors import CollectionDamaged, UnknownName
 from qianru.index.blobs import checksum, flat_blobs, from_flat_blobs, from_multi_blobs, multi_blobs
 from qianru.index.database import MEND, connect, connect_new, guarded
+from qianru.index.filter import Filter
 from qianru.index.intake import SourceFile, document_digest
 from qianru.index.layout import MultiPrecision
 from qianru.text.normalize import clean
@@ -249,12 +250,26 @@ class Storage:
         rows = self._query_in("SELECT n, id, text, fields FROM documents WHERE n IN", ns)
         return {n: Document(id, text, self._fields(n, fields)) for n, id, text, fields in rows}
 
-    def each_document(self, after: int = 0) -> Iterator[tuple[int, Document]]:
-        """Every (row, document) in order of first adding, read in pieces."""
+    def document(self, id: str) -> tuple[int, Document]:
+        """(row, document) of the id. Raises UnknownName."""
+        id = clean(id)
+        known = self.known([id])
+        if not known:
+            near = self.query("SELECT id FROM documents WHERE id >= ? ORDER BY id LIMIT 3", (id,))
+            raise UnknownName("document", id, [row[0] for row in near])
+        n = known[id].n
+        return n, self.documents([n])[n]
+
+    def each_document(self, where: Filter | None = None) -> Iterator[tuple[int, Document]]:
+        """Every (row, document) that passes the filter, in order of first adding, read in pieces."""
+        after = 0
         while rows := self.query(
             f"SELECT n, id, text, fields FROM documents WHERE n > ? ORDER BY n LIMIT {ROWS_AT_ONCE}", (after,)
         ):
-            yield from ((n, Document(id, text, self._fields(n, fields))) for n, id, text, fields in rows)
+            for n, id, text, stored in rows:
+                fields = self._fields(n, stored)
+                if where is None or where.matches(fields):
+                    yield n, Document(id, text, fields)
             after = rows[-1][0]
 
     # vectors
