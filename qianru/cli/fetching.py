@@ -9,6 +9,7 @@ import typer
 
 from qianru.cli.options import AsJson, examples
 from qianru.cli.terminal import note, progress, show, show_json
+from qianru.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
         "qianru download m3e-base",
         "qianru download iic/nlp_gte_sentence-embedding_chinese-base --from modelscope",
         "qianru download bge-m3 --from https://hf-mirror.com",
+        "qianru download --task C-MTEB --from modelscope",
     ))(download)
 
 
@@ -46,7 +48,14 @@ def models(as_json: AsJson = False) -> None:
 
 
 def download(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of qianru models, or owner/name on the hub.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Of qianru models, or owner/name on the hub.",
+                                   show_default=False)
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", metavar="NAME", help="The data of a task or suite of qianru evaluate, "
+                                       "in place of a model.", show_default=False)
+    ] = None,
     source: Annotated[
         str, typer.Option("--from", metavar="huggingface|modelscope|URL", help="A hub, or a mirror of Hugging Face.")
     ] = "huggingface",
@@ -56,13 +65,18 @@ def download(
     offline: Annotated[bool, typer.Option("--offline", help="Take what is there, or fail.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a model, or what a broken download still lacks.
+    """Download a model or the data of tasks, or what a broken download still lacks.
 
     Prints the folder. Each file is checked against the hash that the hub gives.
     HF_ENDPOINT names a mirror, QIANRU_CACHE the place where models are kept.
     """
     from qianru.models import download as room
 
+    if task or name is None:
+        if name is not None or not task:
+            raise BadInput("Name either a model or a task: qianru download m3e-base, qianru download --task STSB.")
+        _download_tasks(task, source, revision, as_json)
+        return
     with progress(f"Downloading {name}", "MB", scale=1e6) as watch:
         folder = room.download(name, source=source, revision=revision, offline=offline, progress=watch)
     if as_json:
@@ -71,6 +85,32 @@ def download(
         show(str(folder))
         if revision is None:
             note(f"Use it by its name: --model {name}")
+
+
+def _download_tasks(names: list[str], source: str, revision: str | None, as_json: bool) -> None:
+    """The data sets of the tasks; those that some tasks share once."""
+    from qianru.evaluate.task import find_tasks
+    from qianru.models.data_sets import download_data_set
+    from qianru.models.hub import hub
+
+    kind = hub(source).kind
+    done: dict[tuple[str, str, str], str] = {}
+    for one in [one for name in names for one in find_tasks(name)]:
+        if kind not in one.ids:
+            raise BadInput(f"{one.name} is not known to be on {kind}. " + (
+                f"Add --from {next(iter(one.ids))}." if one.ids else "Its files are your own."))
+        # the commit is one of Hugging Face; the files of a set of several lie in a folder of their own
+        at = revision or (one.revision if kind == "huggingface" else "")
+        for data_set in filter(None, (one.ids[kind], one.qrels_ids.get(kind))):
+            only = () if one.layout == "hub" else tuple(one.files.values())
+            key = (data_set, at, one.config)
+            if key not in done:
+                with progress(f"Downloading {data_set}", "MB", scale=1e6) as watch:
+                    done[key] = str(download_data_set(data_set, source=source, revision=at, only=only, progress=watch))
+                if not as_json:
+                    show(done[key])
+    if as_json:
+        show_json([{"name": data_set, "path": path} for (data_set, _, _), path in done.items()])
 
 
 def _facts(card: Card) -> dict[str, Any]:

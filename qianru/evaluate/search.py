@@ -98,7 +98,7 @@ def search(encoder: Encoder, queries: Embeddings, corpus: Corpus, ids: Ids, plan
 
 def queries_at_once(k: int, memory_bytes: int) -> int:
     """How many queries are searched in one pass through the corpus."""
-    return max(64, int(memory_bytes * 0.4) // (max(k, 1) * BYTES_A_PLACE))
+    return max(4, int(memory_bytes * 0.4) // (max(k, 1) * BYTES_A_PLACE))
 
 
 def n_passes(n_queries: int, memory_bytes: int, k: int = 1000) -> int:
