@@ -64,3 +64,9 @@ def check_finite(lengths: NDArray[np.float64], what: str, first: int = 0) -> Non
     if not np.isfinite(lengths).all():
         row = first + int(np.flatnonzero(~np.isfinite(lengths))[0])
         raise BadInput(f"{what} {row} (counting from 0) holds a number that is not finite in float32.")
+
+
+def check_products(left: float, right: float) -> None:
+    """BadInput where vectors of these lengths have products that float32 cannot hold."""
+    if max(left, right, left * right) > 1e37:
+        raise BadInput("The vectors are so long that their dot products overflow float32. Normalise them.")

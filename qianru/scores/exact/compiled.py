@@ -24,8 +24,13 @@ def compiled(function: Kernel) -> Kernel:
 
 
 def compiled_sums(function: Kernel) -> Kernel:
-    """The same, with sums in an order that suits the processor, but always in that order; for finite numbers."""
+    """The same, with sums in an order that suits the processor, but always in that order."""
     return _compiled(function, {"contract", "reassoc", "nsz"})
+
+
+def compiled_finite(function: Kernel) -> Kernel:
+    """The same, and for numbers that are finite: maxima are then looked for in many places at once."""
+    return _compiled(function, {"contract", "reassoc", "nsz", "nnan", "ninf"})
 
 
 def _compiled(function: Kernel, fastmath: set[str]) -> Kernel:

@@ -9,11 +9,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from qianru.errors import BadInput, UnknownName
+from qianru.errors import UnknownName
 from qianru.scores.best import checked_k
-from qianru.scores.exact.blocks import check_finite, checked_blocks, checked_matrix, lengths_of, narrowed
+from qianru.scores.exact.blocks import (
+    check_finite,
+    check_products,
+    checked_blocks,
+    checked_matrix,
+    lengths_of,
+    narrowed,
+)
 from qianru.scores.exact.compiled import has_numba, spread
-from qianru.scores.exact.products import PRECISIONS, ROWS_PER_THREAD, Precision, Product, coded, relative_error, usable
+from qianru.scores.exact.products import PRECISIONS, Precision, Product, coded, measured, relative_error, usable
 from qianru.scores.exact.sieve import Sieve
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Progress
@@ -82,10 +89,9 @@ class DenseSearch:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, len(ids))
             part = narrowed(vectors[start:stop])
-            lengths = lengths_of(part) if self._fast is None else self._fast.lengths_of(part)
+            lengths = lengths_of(part) if self._fast is None else measured(part, self._n_threads)
             check_finite(lengths, "The vector of document", start)
-            if lengths.max() * self._longest > 1e37:
-                raise BadInput("The vectors are so long that their dot products overflow float32. Normalise them.")
+            check_products(self._longest, float(lengths.max()))
             if self._fast is not None:
                 self._fast.offer(ids[start:stop], part, lengths)
             else:
@@ -117,18 +123,11 @@ class _Compiled:
     ) -> None:
         self._queries, self._precision, self._n_threads = queries, precision, n_threads
         self._coded = coded(queries, lengths, precision, n_threads)
-        self._product = Product(precision, min(len(queries), QUERIES_AT_ONCE), ROWS_AT_ONCE)
+        self._product = Product(precision)
         self._relative = relative_error(precision, queries.shape[1])
         self._scores = np.empty((len(queries), k), np.float32)
         self._ids = np.zeros((len(queries), k), np.int64)
         self._counts = np.zeros(len(queries), np.int64)
-
-    def lengths_of(self, part: NDArray[np.float32]) -> NDArray[np.float64]:
-        from qianru.scores.exact.dense_numba import measure
-
-        lengths = np.empty(len(part))
-        spread(partial(measure, part, lengths), len(part), self._n_threads, ROWS_PER_THREAD)
-        return lengths
 
     def offer(self, ids: IntArray, part: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
         from qianru.scores.exact.dense_numba import sieve

@@ -53,15 +53,27 @@ def quantize(vectors: Any, bits: Any, codes: Any, scales: Any, errors: Any, star
         scales[i], errors[i] = scale, scale * np.sqrt(total)
 
 
-@compiled
-def narrow(bits: Any, half: Any, start: int, stop: int) -> None:
-    """bits (n, d) of float32 as uint32 -> half (n, d), those of the nearest bfloat16 as uint16."""
+@compiled_sums
+def narrow(vectors: Any, bits: Any, half: Any, errors: Any, start: int, stop: int) -> None:
+    """vectors (n, d) float32 -> half (n, d), the bits of the nearest bfloat16; errors (n,): the length of what is lost.
+
+    bits: the vectors' own, as uint32;  half: uint16
+    """
+    wide = np.empty(bits.shape[1], np.uint32)
+    number = wide.view(np.float32)
     for i in range(start, stop):
-        row, short = bits[i], half[i]
+        row, row_bits, short = vectors[i], bits[i], half[i]
         for j in range(len(row)):
-            b = row[j]
+            b = row_bits[j]
             odd = (b >> np.uint32(16)) & np.uint32(1)       # the even one of two that are equally near
-            short[j] = np.uint16((b + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            near = (b + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+            short[j] = np.uint16(near)
+            wide[j] = near << np.uint32(16)
+        total = np.float32(0)
+        for j in range(len(row)):
+            rest = row[j] - number[j]
+            total += rest * rest
+        errors[i] = np.sqrt(total)
 
 
 @compiled_sums

@@ -35,6 +35,15 @@ class Coded:
     lengths: NDArray[np.float32]
 
 
+def measured(vectors: NDArray[np.float32], n_threads: int | None) -> NDArray[np.float64]:
+    """As blocks.lengths_of, with numba's help."""
+    from qianru.scores.exact.dense_numba import measure
+
+    lengths = np.empty(len(vectors))
+    spread(partial(measure, vectors, lengths), len(vectors), n_threads, ROWS_PER_THREAD)
+    return lengths
+
+
 def coded(
     vectors: NDArray[np.float32], lengths: NDArray[np.float64], precision: Precision, n_threads: int | None
 ) -> Coded:
@@ -50,22 +59,24 @@ def coded(
         spread(made, n, n_threads, ROWS_PER_THREAD)
         return Coded(codes, scales, errors, short)
     if precision == "bfloat16":
-        half = np.empty(vectors.shape, np.uint16)
-        spread(partial(narrow, vectors.view(np.uint32), half), n, n_threads, ROWS_PER_THREAD)
-        return Coded(half.view(np.int16), ones, short * np.float32(ROUNDING[precision]), short)
+        half, errors = np.empty(vectors.shape, np.uint16), np.empty(n, np.float32)
+        spread(partial(narrow, vectors, vectors.view(np.uint32), half, errors), n, n_threads, ROWS_PER_THREAD)
+        return Coded(half.view(np.int16), ones, errors, short)
     return Coded(vectors, ones, np.zeros(n, np.float32), short)
 
 
 class Product:
     """Products of coded queries with coded documents, into memory of its own that the next call writes over."""
 
-    def __init__(self, precision: Precision, n_queries: int, n_documents: int) -> None:
+    def __init__(self, precision: Precision) -> None:
         self._precision = precision
-        self._space = np.empty(n_queries * n_documents, np.int32 if precision == "int8" else np.float32)
+        self._space = np.empty(0, np.int32 if precision == "int8" else np.float32)
 
     def __call__(self, queries: NDArray[Any], documents: NDArray[Any]) -> NDArray[Any]:
         """(q, b) float32, or int32 for int8."""
         shape = len(queries), len(documents)
+        if len(self._space) < shape[0] * shape[1]:
+            self._space = np.empty(shape[0] * shape[1], self._space.dtype)
         result = self._space[: shape[0] * shape[1]].reshape(shape)
         if self._precision == "float32":
             return np.matmul(queries, documents.T, out=result)
@@ -105,5 +116,5 @@ def _right(precision: Precision) -> bool:
         return False
     largest = np.full((32, 512), 127, np.int8)
     largest[::2] = -127
-    product = Product("int8", 32, 32)(largest, largest)
+    product = Product("int8")(largest, largest)
     return bool((np.abs(product) == 512 * 127 * 127).all())
