@@ -231,6 +231,8 @@ FULL = {
     "m3e": {},                                                        # the real sizes: 4 x 512
     "bge-m3": {"num_hidden_layers": 2},                               # 2 x 1024
     "gte": {"num_hidden_layers": 2},                                  # 2 x 768
+    "bge-zh": {},                                                     # the real sizes: 4 x 512
+    "acge": {"hidden_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 16, "intermediate_size": 4096},
 }
 """name -> the same at full width: at least two layers of the real model's sizes."""
 

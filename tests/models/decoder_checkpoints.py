@@ -259,8 +259,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "e5-mistral": _MISTRAL, "mistral-window": _MISTRAL,
 }
 """name -> the sizes that the tests use: narrow, with the real number of heads or the real share of key heads."""
-FULL: dict[str, dict[str, Any]] = {"qwen3": {}}
-"""name -> the same at full width: two layers of the real Qwen3-Embedding-0.6B's sizes."""
+FULL: dict[str, dict[str, Any]] = {"qwen3": {}, "stella": {"num_hidden_layers": 2}, "e5-mistral": {}}
+"""name -> the same at full width: two layers of the real sizes of Qwen3-Embedding-0.6B, gte-Qwen2-1.5B, E5-mistral-7B."""
 
 
 def build(name: str, folder: Path, data: Path, *, full: bool = False) -> Path:

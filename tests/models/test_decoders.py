@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.options import Runtime  # noqa: E402
 
 EXACT = Runtime(precision="float32")
-CASES = [*LAYOUTS, *(f"{name}-full" for name in FULL)]
+SLOW = ("stella", "e5-mistral")      # 94 and 436 million weights
+CASES = [*LAYOUTS, *(pytest.param(f"{name}-full", marks=[pytest.mark.slow] if name in SLOW else []) for name in FULL)]
 SAYS_NO_PROMPTS = ("qwen2", "e5-mistral", "mistral-window")   # their prompts stand in the catalogue
 POEM = ["床前明月光", "举头望明月，低头思故乡", "test"]
 
@@ -43,6 +45,8 @@ def case(
 ) -> tuple[str, Path, Transformer]:
     """(name, folder, model) of every layout."""
     name, full = request.param.removesuffix("-full"), request.param.endswith("-full")
+    if full and name in SLOW and (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) < 12e9:
+        pytest.skip("this needs 12 GB of memory")
     folder = build(name, tmp_path_factory.mktemp(request.param), data, full=full)
     known = Known(prompts=Prompts(query=INSTRUCT)) if name in SAYS_NO_PROMPTS else None
     return request.param, folder, Transformer.load(folder, EXACT, known=known)
@@ -107,7 +111,7 @@ def test_what_stands_after_a_token_matters_only_where_attention_looks_both_ways(
     row = model.tokenizer.rows(["举头望明月，低头思故乡。"]).rows[0]
     with torch.inference_mode():
         whole, part = model.network.backbone(pack([row])), model.network.backbone(pack([row[:5]]))
-    assert torch.allclose(whole[:5], part, atol=1e-4) == (name not in ("gte-qwen2", "stella"))
+    assert torch.allclose(whole[:5], part, atol=1e-4) == (name.removesuffix("-full") not in ("gte-qwen2", "stella"))
 
 
 @pytest.mark.parametrize(("name", "first", "last"), [
