@@ -12,8 +12,6 @@ from qianru.index.base import Ranking
 from qianru.index.filter import Filter
 from qianru.index.postings import LivePostings
 from qianru.index.rows import (
-    NOTHING,
-    best,
     checked_dense,
     checked_ids,
     checked_kinds,
@@ -21,10 +19,10 @@ from qianru.index.rows import (
     checked_search,
     checked_sparse,
 )
-from qianru.types import Embeddings, FloatArray, IntArray, Kind, Value
+from qianru.scores.exact import DenseSearch, lengths_of
+from qianru.types import Embeddings, IntArray, Kind, Value
 
-QUERIES_AT_ONCE = 64
-ROWS_AT_ONCE = 16_384       # with 64 queries, 4 MiB of scores
+ROWS_AT_ONCE = 16_384
 
 
 class ExactIndex:
@@ -40,7 +38,7 @@ class ExactIndex:
         self._ids = np.empty(0, np.int64)
         self._alive = np.empty(0, bool)
         self._dense = np.empty((0, self._dim), np.float32)
-        self._longest = 0.0     # of the dense vectors, dead ones included
+        self._lengths = np.empty(0)     # of the dense vectors
         self._fields: list[Mapping[str, Value]] = []
         self._row_of: dict[int, int] = {}
         self._postings = LivePostings()
@@ -66,9 +64,7 @@ class ExactIndex:
         self._alive[start:end] = True
         if rows.dense is not None:
             self._dense[start:end] = rows.dense
-            if end > start:
-                lengths = np.sqrt(np.einsum("nd,nd->n", rows.dense, rows.dense, dtype=np.float64))
-                self._longest = max(self._longest, float(lengths.max()))
+            self._lengths[start:end] = lengths_of(rows.dense)
         if rows.sparse is not None:
             self._postings.add(rows.ids, rows.sparse)
         self._fields.extend(dict(row) for row in rows.fields)
@@ -97,8 +93,7 @@ class ExactIndex:
             able = able & np.fromiter(map(where.matches, self._fields), bool, self._n)
         if kind == "dense":
             vectors = checked_dense(queries, self._dim)
-            parts = [vectors[i : i + QUERIES_AT_ONCE] for i in range(0, len(vectors), QUERIES_AT_ONCE)]
-            return [ranking for part in parts for ranking in self._search_dense(part, k, able)]
+            return self._search_dense(vectors, k, able)
         among = None if where is None else np.sort(self._ids[: self._n][able])
         return self._postings.search(checked_sparse(queries), k, among)
 
@@ -108,36 +103,18 @@ class ExactIndex:
         self._closed = True
 
     def _search_dense(self, queries: NDArray[np.float32], k: int, able: NDArray[np.bool_]) -> list[Ranking]:
-        """Finds candidates by a fast product whose rounding depends on the place, then scores these exactly."""
+        search = DenseSearch(queries, k)
         rows = np.flatnonzero(able)
-        if not len(rows) or not k:
-            return [NOTHING] * len(queries)
-        # two roundings of a dot product of d numbers differ by at most this (Higham, Accuracy and Stability, 3.1)
-        slack = 2 * self._dim * 2.0**-23 * self._longest * np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
-        found: list[tuple[IntArray, FloatArray]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start : start + ROWS_AT_ONCE]
             first, last = int(part[0]), int(part[-1]) + 1
-            whole = last - first == len(part)
-            scores = queries @ (self._dense[first:last] if whole else self._dense[part]).T     # (q, rows)
-            for i, row in enumerate(scores):
-                every, at = np.concatenate([found[i][1], row]), np.concatenate([found[i][0], part])
-                if len(every) > k:
-                    near = np.flatnonzero(every >= np.partition(every, len(every) - k)[len(every) - k] - slack[i])
-                    every, at = every[near], at[near]
-                found[i] = (at, every)
-        return [self._scored_exactly(query, at, k) for query, (at, _) in zip(queries, found, strict=True)]
-
-    def _scored_exactly(self, query: NDArray[np.float32], at: IntArray, k: int) -> Ranking:
-        scores = np.empty(len(at), np.float32)
-        for start in range(0, len(at), ROWS_AT_ONCE):
-            part = at[start : start + ROWS_AT_ONCE]
-            scores[start : start + len(part)] = (self._dense[part] * query.astype(np.float64)).sum(axis=1)
-        return best(self._ids[at], scores, k)
+            chosen = slice(first, last) if last - first == len(part) else part      # neighbours need no copy
+            search.offer(self._ids[chosen], self._dense[chosen], self._lengths[chosen])
+        return [Ranking(*ranked) for ranked in search.rankings()]
 
     def _grow(self, n: int) -> None:
         """Makes room for n rows."""
-        for name in ("_ids", "_alive", "_dense"):
+        for name in ("_ids", "_alive", "_dense", "_lengths"):
             old = getattr(self, name)
             new = np.zeros((n, *old.shape[1:]), old.dtype)
             new[: self._n] = old[: self._n]
@@ -146,7 +123,8 @@ class ExactIndex:
     def _compact(self) -> None:
         """Drops the rows that are dead."""
         alive = np.flatnonzero(self._alive[: self._n])
-        self._ids, self._dense, self._alive = self._ids[alive], self._dense[alive], np.ones(len(alive), bool)
+        self._ids, self._dense, self._lengths = self._ids[alive], self._dense[alive], self._lengths[alive]
+        self._alive = np.ones(len(alive), bool)
         self._fields = [self._fields[row] for row in alive.tolist()]
         self._row_of = dict(zip(self._ids.tolist(), range(len(alive)), strict=True))
         self._n = len(alive)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.index.base import Ranking
-from qianru.types import Embeddings, FloatArray, IntArray, Kind, SparseRows, Value
+from qianru.types import Embeddings, IntArray, Kind, SparseRows, Value
 
 MAX_TERM = 2**32        # a term's column is a 32-bit number in the engine
 WHOLE = range(-(2**63), 2**63)
@@ -123,17 +123,6 @@ def checked_sparse(embeddings: Embeddings) -> SparseRows:
             kept = np.concatenate([[0], np.cumsum(present)])
             return SparseRows(kept[offsets], terms[present], weights[present], sparse.width)
     return SparseRows(offsets, terms, weights, sparse.width)
-
-
-def best(ids: IntArray, scores: FloatArray, k: int) -> Ranking:
-    """The k best, best first, equal scores by ascending id."""
-    if len(scores) > k:
-        if not k:
-            return NOTHING
-        able = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-        ids, scores = ids[able], scores[able]
-    order = np.lexsort((ids, -scores))[:k]
-    return Ranking(ids[order], scores[order])
 
 
 def _check_fields(i: int, row: Mapping[str, Value]) -> None:

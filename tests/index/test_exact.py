@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 
 from qianru.index import exact
 from qianru.index.exact import ExactIndex
+from qianru.scores.exact import dense as dense_kernel
 from qianru.types import Embeddings
 
 
@@ -26,7 +27,7 @@ def test_blocks_change_no_answer_not_even_among_equals(monkeypatch: pytest.Monke
     queries = dense(random.standard_normal((9, 24)))
     whole = index.search(queries, "dense", 50)
     monkeypatch.setattr(exact, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(exact, "QUERIES_AT_ONCE", 2)
+    monkeypatch.setattr(dense_kernel, "QUERIES_AT_ONCE", 2)
     for a, b in zip(whole, index.search(queries, "dense", 50), strict=True):
         assert_array_equal(a.ids, b.ids)
         assert_array_equal(a.scores, b.scores)

@@ -76,8 +76,11 @@ class DenseSearch:
         self._slow = Sieve(len(queries), self._k)
         self._fast: _Compiled | None = None
 
-    def offer(self, ids: IntArray, vectors: FloatArray) -> None:
-        """Takes in documents: ids (b,), vectors (b, d)."""
+    def offer(self, ids: IntArray, vectors: FloatArray, lengths: NDArray[np.float64] | None = None) -> None:
+        """Takes in documents: ids (b,), vectors (b, d).
+
+        lengths: of vectors that are known to be finite, so that these need not be looked at
+        """
         q, dim = self._queries.shape
         checked_matrix(vectors, dim, "Documents")
         if not q or not self._k:
@@ -89,13 +92,16 @@ class DenseSearch:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, len(ids))
             part = narrowed(vectors[start:stop])
-            lengths = lengths_of(part) if self._fast is None else measured(part, self._n_threads)
-            check_finite(lengths, "The vector of document", start)
-            check_products(self._longest, float(lengths.max()))
-            if self._fast is not None:
-                self._fast.offer(ids[start:stop], part, lengths)
+            if lengths is not None:
+                of_part = lengths[start:stop]
             else:
-                self._offer_slowly(ids[start:stop], part, lengths)
+                of_part = lengths_of(part) if self._fast is None else measured(part, self._n_threads)
+                check_finite(of_part, "The vector of document", start)
+            check_products(self._longest, float(of_part.max()))
+            if self._fast is not None:
+                self._fast.offer(ids[start:stop], part, of_part)
+            else:
+                self._offer_slowly(ids[start:stop], part, of_part)
         self._n += len(ids)
 
     def rankings(self) -> list[Ranked]:
