@@ -260,7 +260,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """name -> the sizes that the tests use: narrow, with the real number of heads or the real share of key heads."""
 FULL: dict[str, dict[str, Any]] = {"qwen3": {}, "stella": {"num_hidden_layers": 2}, "e5-mistral": {}}
-"""name -> the same at full width: two layers of the real sizes of Qwen3-Embedding-0.6B, gte-Qwen2-1.5B, E5-mistral-7B."""
+"""name -> the same at full width: two layers of Qwen3-Embedding-0.6B's, gte-Qwen2-1.5B's and E5-mistral's sizes."""
 
 
 def build(name: str, folder: Path, data: Path, *, full: bool = False) -> Path:

@@ -124,6 +124,16 @@ def test_int8_is_refused_where_it_changes_the_worst_text_too_much(m3e: Path, mon
         Transformer.load(m3e, Runtime(precision="int8"))
 
 
+def test_without_onednns_operators_plain_torch_gives_the_same_vectors(
+    m3e: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = Transformer.load(m3e, EXACT).encode(texts[::20]).dense
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert_allclose(Transformer.load(m3e, EXACT).encode(texts[::20]).dense, exact, atol=1e-5)
+    lower = Transformer.load(m3e, Runtime(precision="bfloat16", normalize=True)).encode(texts[::20]).dense
+    assert (lower * exact).sum(1).min() > 0.999
+
+
 def test_all_kinds_embed_alike_alone_and_in_a_batch(m3: Transformer, texts: list[str]) -> None:
     together = m3.encode(texts[::20])
     assert together.sparse is not None
