@@ -25,6 +25,7 @@ N_RESAMPLES = 5_000
 LEVEL = 0.95
 CELLS = 1 << 20          # counts that are held at once: 8 MB of float64
 NOISE = 1e-12            # differences below it are rounding
+FEW_DRAWS = 10           # beyond zero: too few to count
 
 
 class Estimate(NamedTuple):
@@ -71,13 +72,21 @@ def estimate(value: float, draws: FloatArray, n_items: int, level: float = LEVEL
 
 
 def p_value(draws: FloatArray, n_items: int) -> float:
-    """Two-sided p that the difference behind these draws is zero: 1 - level of the interval that just reaches zero."""
+    """Two-sided p that the difference behind these draws is zero: 1 - level of the interval that just reaches zero.
+
+    Where fewer than ten draws lie beyond zero, the tail is that of a normal distribution with the draws' mean and
+    spread: a count of draws cannot go below 1 / n_resamples, and corrected for a hundred tests would never be small.
+    """
     if n_items < 2:
         return 1.0
     stats = require("scipy.stats", "evaluate", "Judging results")
     beyond = min((draws < NOISE).sum(), (draws > -NOISE).sum())
-    tail = min(0.5, (beyond + 1) / (len(draws) + 1))      # never 0: that many draws cannot show less than one of them
-    return float(2 * stats.t.cdf(stats.norm.ppf(tail) / np.sqrt(n_items / (n_items - 1)), n_items - 1))
+    tail = min(0.5, (beyond + 1) / (len(draws) + 1))
+    if beyond < FEW_DRAWS:
+        spread = float(draws.std())
+        tail = min(tail, float(stats.norm.cdf(-abs(draws.mean()) / spread)) if spread > NOISE else 0.0)
+    quantile = stats.norm.ppf(max(tail, 1e-300))
+    return float(2 * stats.t.cdf(quantile / np.sqrt(n_items / (n_items - 1)), n_items - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

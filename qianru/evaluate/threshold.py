@@ -12,6 +12,7 @@ from qianru.types import FloatArray
 
 PRECISION = 0.9
 N_RESAMPLES = 1_000
+LEAST_PAIRS = 10          # that a threshold keeps: one pair that happens to be right is no precision of 100 %
 
 
 class Suggestion(NamedTuple):
@@ -42,10 +43,11 @@ def suggest(
         return None
     cuts = Cuts(similarities, positive.astype(np.float64))
     values = similarities[cuts.order][cuts.starts]                 # of each cut, highest first
+    least = max(1, min(LEAST_PAIRS, n // 20))
 
     def cut_of(counts: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         right, taken = cuts(counts)
-        good = (right >= precision * taken) & (taken > 0)
+        good = (right >= precision * taken) & (taken >= least)
         last = len(values) - 1 - good[:, ::-1].argmax(1)           # the lowest that is good
         return np.where(good.any(1), last, -1), right, taken
 

@@ -126,6 +126,19 @@ def test_a_planted_difference_of_two_points_on_a_thousand_queries_is_found() -> 
     assert p_value(draws[0] - draws[1], 1_000) < 0.01
 
 
+def test_a_plain_difference_stays_plain_among_a_thousand_tests() -> None:
+    """A count of 500 draws could say no less than .004, which times a thousand shows nothing."""
+    base = np.random.default_rng(8).random(500)
+    better, worse = resample([mean_of(base + np.linspace(0.05, 0.15, 500)), mean_of(base)], 500, n_resamples=500)
+    assert holm([p_value(better - worse, 500)] + [0.5] * 999)[0] < 1e-6
+
+
+def test_few_items_show_little_however_plain_they_are() -> None:
+    """Three draws of the same sign: Student's t of two degrees of freedom has long tails."""
+    (draws,) = resample([mean_of(np.array([0.9, 1.0, 1.1]))], 3)
+    assert 1e-3 < p_value(draws, 3) < 0.05
+
+
 def scored_alike(generator: np.random.Generator, n: int) -> tuple[Statistic, Statistic]:
     """Two models of one quality: each query has a difficulty, each model its own luck with it."""
     hard = generator.normal(size=n)
