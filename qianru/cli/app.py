@@ -18,6 +18,7 @@ from qianru.cli import (
     indexing,
     judging,
     looking,
+    pushing,
     reranking,
     searching,
     training,
@@ -44,7 +45,7 @@ app = typer.Typer(
     ),
 )
 for room in (indexing, searching, comparing, reranking, embedding, fitting, training, evaluating, judging, fetching,
-             looking, tuning):      # as the help page has them
+             looking, tuning, pushing):      # as the help page has them
     room.register(app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from qianru.cli.cutting import OwnWords, StopWords, UserWords, own_words, search
 from qianru.cli.layout import one_line
 from qianru.cli.options import CARE, AsJson, CollectionPath, Encoding, collection_path, examples
 from qianru.cli.terminal import note, progress, show, show_json
-from qianru.errors import BadInput
+from qianru.errors import BadInput, QianruError
 
 if TYPE_CHECKING:
     from qianru.index.collection import Collection
@@ -55,6 +56,7 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Read documents into a collection; again, only what changed."""
+    from qianru.index.address import address_of
     from qianru.index.folder import Reading, add_folder
 
     path = collection_path(collection)
@@ -62,7 +64,8 @@ def index(
     reading = Reading(columns, max_chars, overlap, encoding)
     try:
         words = own_words(user_words, stop_words)
-        check_inputs(paths, encoding, new=not path.exists())
+        new = not path.exists()
+        check_inputs(paths, encoding, new)
         with open_or_create(path, model, words) as library:
             with progress("Indexing", "MB", 1e6) as watch:
                 report = add_folder(library, paths, reading, prune=prune, progress=watch)
@@ -70,13 +73,18 @@ def index(
             if any(astuple(replace(report.passages, unchanged=0))):
                 with progress("Preparing search", "passages") as watch:
                     library.prepare(progress=watch)
+    except QianruError:
+        if new:
+            leave_none_empty(path)
+        raise
     except KeyboardInterrupt:
         note(f"Stopped. What was stored in {path} stays and can be searched; the same command goes on from there.")
         raise
+    where = address_of(path) or path
     if as_json:
-        show_json(report_json(report, path, n_passages))
+        show_json(report_json(report, where, n_passages))
     else:
-        show_report(report, path, n_passages, prune)
+        show_report(report, where, n_passages, prune)
 
 
 def check_inputs(paths: Sequence[Path], encoding: str | None, new: bool) -> None:
@@ -90,15 +98,32 @@ def check_inputs(paths: Sequence[Path], encoding: str | None, new: bool) -> None
         scan(path)
 
 
+def leave_none_empty(path: Path) -> None:
+    """Removes a collection that has just been made if nothing went in: the next attempt may want another model."""
+    from qianru.index.collection import Collection
+    from qianru.index.home import DATABASE
+
+    if (path / DATABASE).exists():
+        with Collection.open(path, read_only=True) as library:
+            empty = not library.count()
+        if empty:
+            shutil.rmtree(path)
+
+
 def open_or_create(path: Path, names: list[str] | None, words: OwnWords) -> Collection:
     """The collection there, checked to be made with that model if one is named; a new one where there is none."""
+    from qianru.index.address import address_of
+    from qianru.index.cluster_collection import is_there
     from qianru.index.collection import Collection
     from qianru.index.home import DATABASE
 
     named = names is not None or any(words)
-    if (path / DATABASE).exists():
+    address = address_of(path)
+    if (path / DATABASE).exists() if address is None else is_there(address):
         return Collection.open(path, model=chosen_model(names or ["bm25"], words) if named else None)
-    return Collection.create(path, chosen_model(names or ["bm25"], words))
+    check_own_words(names or ["bm25"], words)
+    # by their names, so that a large model need not be copied
+    return Collection.create(path, [search_model(words) if name == "bm25" else name for name in names or ["bm25"]])
 
 
 def chosen_model(names: Sequence[str], words: OwnWords) -> Model:
@@ -106,13 +131,18 @@ def chosen_model(names: Sequence[str], words: OwnWords) -> Model:
     from qianru.models import load
     from qianru.models.joined import JoinedModel
 
-    if any(words) and "bm25" not in names:
-        raise BadInput("--user-words and --stop-words are for bm25; any other model has its own since qianru fit.")
+    check_own_words(names, words)
     models = [search_model(words) if name == "bm25" else load(name) for name in names]
     return models[0] if len(models) == 1 else JoinedModel(models)
 
 
-def report_json(report: FolderReport, path: Path, n_passages: int) -> dict[str, Any]:
+def check_own_words(names: Sequence[str], words: OwnWords) -> None:
+    """Raises BadInput for own words where no model takes them."""
+    if any(words) and "bm25" not in names:
+        raise BadInput("--user-words and --stop-words are for bm25; any other model has its own since qianru fit.")
+
+
+def report_json(report: FolderReport, path: Path | str, n_passages: int) -> dict[str, Any]:
     """The report as JSON knows it."""
     passages = report.passages
     return {
@@ -131,7 +161,7 @@ def report_json(report: FolderReport, path: Path, n_passages: int) -> dict[str, 
     }
 
 
-def show_report(report: FolderReport, path: Path, n_passages: int, prune: bool) -> None:
+def show_report(report: FolderReport, path: Path | str, n_passages: int, prune: bool) -> None:
     """Prints what was done; the problems and what to do about them go to stderr."""
     for problem in report.problems[:PROBLEMS_SHOWN]:
         note(f"warning: {one_line(str(problem))}")

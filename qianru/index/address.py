@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import import_module
 from os import PathLike
 from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from qianru.errors import BadInput
+
+if TYPE_CHECKING:
+    from qianru.index.cluster_points import ClusterOptions
+    from qianru.index.layout import Layout
+    from qianru.models.base import Model
 
 KEY = "QIANRU_QDRANT_API_KEY"
 PORT = 6333
 SCHEMES = {"qdrant": "http", "qdrants": "https", "http": "http", "https": "https"}
 NAME = re.compile(r"[^/\\<>:\"|?*\x00-\x1f]{1,200}")       # what a server makes a folder's name of
+C_co = TypeVar("C_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +74,22 @@ def address_of(where: str | PathLike[str]) -> str | None:
     """
     scheme, slash, rest = (where.as_posix() if isinstance(where, PurePath) else str(where)).partition(":/")
     return f"{scheme}://{rest.lstrip('/')}" if slash and scheme in SCHEMES else None
+
+
+class Opens(Protocol[C_co]):
+    """What makes and opens collections on servers."""
+
+    def create(
+        self, url: str, model: Any, layout: Layout, options: ClusterOptions | None, api_key: str | None
+    ) -> C_co:
+        """A new, empty collection at the address."""
+        ...
+
+    def open(self, url: str, model: Model | None, options: ClusterOptions | None, api_key: str | None) -> C_co:
+        """The collection at the address."""
+        ...
+
+
+def on_a_server(kind: type[C_co]) -> Opens[C_co]:
+    """What makes and opens collections on servers; they are collections, and so made of that class."""
+    return cast("Opens[C_co]", import_module("qianru.index.cluster_collection"))

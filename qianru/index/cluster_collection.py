@@ -316,7 +316,7 @@ class ClusterCollection(Collection):
             return n
 
 
-def create_cluster(
+def create(
     url: str, model: Given | Sequence[Given], layout: Layout, options: ClusterOptions | None, api_key: str | None
 ) -> ClusterCollection:
     """A new, empty collection at the address."""
@@ -326,7 +326,7 @@ def create_cluster(
             link, address.name, model, layout=layout, options=options or ClusterOptions())
 
 
-def open_cluster(
+def open(
     url: str, model: Model | None, options: ClusterOptions | None, api_key: str | None
 ) -> ClusterCollection:
     """The collection at the address."""

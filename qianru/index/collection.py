@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from qianru.errors import BadInput, CollectionError
+from qianru.index.address import address_of, on_a_server
 from qianru.index.answers import shared_words
 from qianru.index.base import Ranking
 from qianru.index.explanation import Explanation, analyzer_of, explain, parts_of
@@ -42,6 +43,8 @@ from qianru.types import Document, Embeddings, Hit, Kind, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+    from qianru.index.cluster_points import ClusterOptions
 
 
 class Collection:
@@ -79,9 +82,10 @@ class Collection:
 
     @classmethod
     def create(
-        cls, path: str | Path, model: Given | Sequence[Given] = "bm25", *, layout: Layout = Layout()
+        cls, path: str | Path, model: Given | Sequence[Given] = "bm25", *, layout: Layout = Layout(),
+        cluster: ClusterOptions | None = None, api_key: str | None = None,
     ) -> Self:
-        """A new, empty collection in a folder that does not exist or is empty.
+        """A new, empty collection in a folder that does not exist or is empty; or on a server (see docs/cluster.md).
 
         model: a model, or a name or path for qianru.load; several are joined, such as ["bm25", "m3e-base"]. It is
             copied; only a transformer that is given by name or path stays where it is
@@ -89,18 +93,25 @@ class Collection:
         """
         if not isinstance(layout, Layout):
             raise BadInput(f"layout is a Layout, such as Layout(dense=\"int8\"), not {layout!r:.60}.")
+        if (address := address_of(path)) is not None:
+            return on_a_server(cls).create(address, model, layout, cluster, api_key)
         make_home(Path(path), model, layout)
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path, *, model: Model | None = None, read_only: bool = False) -> Self:
-        """A collection that exists.
+    def open(
+        cls, path: str | Path, *, model: Model | None = None, read_only: bool = False,
+        cluster: ClusterOptions | None = None, api_key: str | None = None,
+    ) -> Self:
+        """A collection that exists, in a folder or at an address such as qdrant://host:6333/name.
 
         model: if given, it must be the one that the collection was made with; it then stands in for one that the
             collection names, so that a model can lie in another place or be run in another way
         Raises CollectionBusy if another process has it open for writing, CollectionDamaged if its files are not what
         was written, ModelMismatch for another model.
         """
+        if (address := address_of(path)) is not None:
+            return on_a_server(cls).open(address, model, cluster, api_key)
         path = Path(path)
         check_home(path)
         lock = None if read_only else lock_home(path)

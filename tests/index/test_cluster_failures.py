@@ -183,6 +183,20 @@ def test_a_push_survives_a_server_that_stumbles(server: QdrantServer, link: Link
         assert [hit.id for hit in cluster.search("黄河 明月")] == [hit.id for hit in folder.search("黄河 明月")]
 
 
+def test_a_collection_is_made_and_opened_by_its_address(server: QdrantServer) -> None:
+    address = server.url.replace("http://", "qdrant://") + "/诗"
+    with Collection.create(address, cluster=ClusterOptions(fresh_s=0)) as made:
+        made.add(POEMS)
+        with Collection.open(address) as opened, Collection.open(Path(address)) as again:
+            assert isinstance(opened, ClusterCollection)
+            answered(opened)
+            answered(again)
+    with pytest.raises(CollectionError, match="already holds a collection '诗'"):
+        Collection.create(address)
+    with pytest.raises(CollectionError, match="is closed"):
+        made.search("月")
+
+
 # the key
 
 def test_the_key_is_sent_and_never_shown(server: QdrantServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
