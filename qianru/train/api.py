@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 from qianru.errors import BadInput, require
 
 if TYPE_CHECKING:
+    from qianru.models.transformer import Transformer
     from qianru.train.config import TrainConfig
     from qianru.train.data.sets import DataSet
     from qianru.train.loop import Evaluate, Step
+    from qianru.train.stage import Stage
 
 FREE = ("output", "save_every", "evaluate_every", "patience", "metric", "threads")
 """Settings that may differ when a training is resumed: they do not change what a step does."""
+
+
+PRETRAIN_LR = 1e-4   # RetroMAE's
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def train(
         prepare(model.network, dropout=config.dropout or 0.0, layer_checkpoints=config.layer_checkpoints)
         fingerprints = {data.config.path: data.fingerprint for data in sets}
         belongs = {**_fixed(config), "data": fingerprints, "weights": model.spec.fingerprint}
-        loop = Loop(config, model, sets, run, belongs, evaluate=evaluate, on_step=on_step)
+        loop = Loop(config, _stage(config, model, sets), model, sets, run, belongs, evaluate=evaluate, on_step=on_step)
         if not (resume and loop.resume()):
             run.mkdir(parents=True, exist_ok=True)
             loop.log.cut(-1)       # of a run that was killed before its first checkpoint
@@ -78,13 +83,23 @@ def train(
     return Trained(output, memory.step, memory.best, memory.best_step if memory.best is not None else memory.step)
 
 
+def _stage(config: TrainConfig, model: Transformer, sets: Sequence[DataSet]) -> Stage:
+    from qianru.train.pretraining.stage import PretrainStage
+    from qianru.train.stage import EmbedStage
+
+    if config.pretrain is None:
+        return EmbedStage(config, model, sets)
+    half = config.precision == "bfloat16"
+    return PretrainStage(config.pretrain, model, sets, config.seed, bfloat16=half)
+
+
 def settled(config: TrainConfig, hidden_size: int, device: str, sets: Sequence[DataSet]) -> TrainConfig:
     """The configuration with everything chosen that was left open: by the model's width, the device and the data."""
     from qianru.train.config import usual_batch_size
     from qianru.train.data.sampler import Sampler
     from qianru.train.optimizer import usual_lr
 
-    plain = any(data.task == "plain" for data in sets)
+    plain = config.pretrain is None and any(data.task == "plain" for data in sets)
     if plain and config.dropout == 0:
         raise BadInput("Plain texts are told apart from themselves by dropout alone (SimCSE). Use dropout = 0.1.")
     smallest = min(len(data) for data in sets)
@@ -92,13 +107,14 @@ def settled(config: TrainConfig, hidden_size: int, device: str, sets: Sequence[D
     if smallest < 2:
         raise BadInput("A data set of one example has no negatives in its batch. Add examples, or leave it out.")
     passes = Sampler([len(data) for data in sets], batch_size, 0).batches_per_pass
-    usual = "bfloat16" if device == "cuda" else "float32"
+    usual = PRETRAIN_LR if config.pretrain else usual_lr(hidden_size)
+    multiplies = "bfloat16" if device == "cuda" else "float32"
     return replace(
         config, batch_size=batch_size,
         steps=config.steps or max(round(passes * config.epochs / config.accumulate), 1),
         dropout=(0.1 if plain else 0.0) if config.dropout is None else config.dropout,
-        optimizer=replace(config.optimizer, lr=config.optimizer.lr or usual_lr(hidden_size)),
-        precision=usual if config.precision == "auto" else config.precision,   # type: ignore[arg-type]
+        optimizer=replace(config.optimizer, lr=config.optimizer.lr or usual),
+        precision=multiplies if config.precision == "auto" else config.precision,   # type: ignore[arg-type]
         device=device,   # type: ignore[arg-type]
     )
 

@@ -10,6 +10,7 @@ from qianru.errors import BadInput
 from qianru.train.data.sets import DataConfig
 from qianru.train.objective import LossConfig
 from qianru.train.optimizer import OptimizerConfig
+from qianru.train.pretraining.config import PretrainConfig
 from qianru.train.toml import from_mapping, read_toml, to_toml
 
 RUN = "run"   # the folder inside the output that holds config, log, curves and checkpoints
@@ -21,6 +22,7 @@ class TrainConfig:
 
     model: to begin with: a folder or the name of a downloaded model;  output: folder of the trained model
     data: sets; a batch comes from one of them
+    pretrain: guess hidden tokens of the texts, in place of the loss
     batch_size: examples; None for what the model's size allows;  accumulate: batches of one step
     epochs: passes over all sets together;  steps: in their place, None for as many as the epochs need
     n_negatives: of each row's hard negatives, drawn anew each time
@@ -41,6 +43,7 @@ class TrainConfig:
     data: tuple[DataConfig, ...]
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    pretrain: PretrainConfig | None = None
     batch_size: int | None = None
     accumulate: int = 1
     epochs: float = 1.0

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,15 +25,12 @@ from qianru.train.checkpoint import (
     write_tensors,
 )
 from qianru.train.config import TrainConfig
-from qianru.train.data.batches import RankedBatch, collect
 from qianru.train.data.sampler import Sampler
 from qianru.train.data.sets import DataSet
-from qianru.train.gradients import backward
-from qianru.train.objective import loss_of, texts_of
 from qianru.train.optimizer import Average, make_optimizer, rate, set_rate
 from qianru.train.record import Log
+from qianru.train.stage import Stage
 from qianru.train.start import restore
-from qianru.train.vectors import Forward, tokenized
 
 Evaluate: TypeAlias = Callable[[Model], Mapping[str, float]]
 """The model as it is now -> its scores, larger is better."""
@@ -73,33 +69,33 @@ class Loop:
     """A training under way.
 
     config: settled, with nothing left to choose;  sets: its data;  run: folder for checkpoints and the log
+    stage: what a step computes;  model: what the evaluation is given
     belongs: what a checkpoint must have been made with to be resumed here
     """
 
     def __init__(
-        self, config: TrainConfig, model: Transformer, sets: Sequence[DataSet], run: Path, belongs: Mapping[str, Any],
-        *, evaluate: Evaluate | None = None, on_step: Callable[[Step], None] = lambda step: None,
+        self, config: TrainConfig, stage: Stage, model: Transformer, sets: Sequence[DataSet], run: Path,
+        belongs: Mapping[str, Any], *, evaluate: Evaluate | None = None,
+        on_step: Callable[[Step], None] = lambda step: None,
     ) -> None:
         assert config.batch_size
         assert config.steps
         assert config.optimizer.lr
-        self.config, self.model, self.sets, self.run, self.belongs = config, model, sets, run, dict(belongs)
+        self.config, self.stage, self.model, self.run, self.belongs = config, stage, model, run, dict(belongs)
         self.n_steps: int = config.steps
         self.evaluate, self.on_step = evaluate, on_step
-        self.network = model.network
+        self.module = stage.module
         lengths = [data.n_chars for data in sets] if config.like_length else None
         self.sampler = Sampler([len(data) for data in sets], config.batch_size, config.seed, lengths=lengths,
                                weights=[data.config.weight for data in sets], temperature=config.sampling_temperature)
-        self.optimizer = make_optimizer(self.network, config.optimizer, config.optimizer.lr)
-        self.average = Average(list(self.network.parameters()), config.optimizer.ema) if config.optimizer.ema else None
-        self.forward = Forward(self.network, model.device.name, model.tokenizer.special_ids(),
-                               heads=config.loss.ranked == "three_heads", bfloat16=config.precision == "bfloat16")
+        self.optimizer = make_optimizer(self.module, config.optimizer, config.optimizer.lr)
+        self.average = Average(list(self.module.parameters()), config.optimizer.ema) if config.optimizer.ema else None
         self.memory = Memory()
         self.log = Log(run / "log.jsonl")
         torch.manual_seed(config.seed)
 
     def go(self) -> Memory:
-        """Trains to the end, or until patience is. The network then holds the best weights, or without an evaluation
+        """Trains to the end, or until patience is. The module then holds the best weights, or without an evaluation
         the last.
 
         Raises TrainingFailed if the loss is no number or grows, StorageFailed if a checkpoint cannot be written.
@@ -134,17 +130,17 @@ class Loop:
             if step % saved == 0 or step == self.n_steps:
                 self.save()
         self._take_best()
-        self.network.eval()
+        self.module.eval()
 
     def save(self) -> None:
         """Writes a checkpoint of this very moment."""
-        weights: dict[str, Tensor] = dict(self.network.named_parameters())
+        weights: dict[str, Tensor] = dict(self.module.named_parameters())
         if self.average:
             weights |= {f"average/{i}": held for i, held in enumerate(self.average.held)}
         moments: dict[str, Tensor] = {"random/cpu": torch.get_rng_state()}
-        if self.forward.device == "cuda":
+        if self.model.device.name == "cuda":
             moments["random/cuda"] = torch.cuda.get_rng_state()
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.module.named_parameters():
             held = self.optimizer.state.get(parameter)
             moments |= {f"{moment}/{name}": held[moment] for moment in MOMENTS} if held else {}
         memory = {name: getattr(self.memory, name) for name in Memory.__slots__}
@@ -162,13 +158,13 @@ class Loop:
             if was.get(name) != value:
                 raise SpecMismatch(f"{folder} was made with {name} = {was.get(name)!r:.80}; now it is {value!r:.80}. "
                                    "Resume with the same settings and data, or begin in another folder.")
-        restore(self.network, held.weights)
+        restore(self.module, held.weights)
         if self.average:
             for i, averaged in enumerate(self.average.held):
                 averaged.copy_(held.weights[f"average/{i}"])
         self.memory = Memory(**held.state["memory"])
         self.sampler.go_to(held.state["sampler"])
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.module.named_parameters():
             if f"exp_avg/{name}" in held.optimizer:
                 state: dict[str, Tensor] = {moment: held.optimizer[f"{moment}/{name}"].to(parameter.device)
                                             for moment in MOMENTS}
@@ -182,21 +178,14 @@ class Loop:
 
     def _step(self) -> tuple[float, float, int]:
         """(loss, length of the gradient, tokens) of one step of the optimizer."""
-        self.network.train()
+        self.module.train()
         total, n_tokens = 0.0, 0
         share = 1 / self.config.accumulate
         for _ in range(self.config.accumulate):
-            draw = self.sampler.draw()
-            data = self.sets[draw.source]
-            batch = collect(data, draw, self.config.n_negatives)
-            prompts = self._prompts(data, isinstance(batch, RankedBatch))
-            queries, documents = (tokenized(self.model, texts, prompt)
-                                  for texts, prompt in zip(texts_of(batch), prompts, strict=True))
-            loss = partial(loss_of, self.config.loss, batch, step=self.memory.step)
-            total += share * backward(self.forward, queries, documents, loss, share=share,
-                                      memory_tokens=self.config.memory_tokens)
-            n_tokens += queries.n_tokens + documents.n_tokens
-        norm = float(clip_grad_norm_(self.network.parameters(), self.config.optimizer.max_norm))
+            loss, taken = self.stage.backward(self.sampler.draw(), self.memory.step, share)
+            total += share * loss
+            n_tokens += taken
+        norm = float(clip_grad_norm_(self.module.parameters(), self.config.optimizer.max_norm))
         self._check(total, norm)
         set_rate(self.optimizer, rate(self.memory.step, self.n_steps, self.config.optimizer))
         self.optimizer.step()
@@ -205,15 +194,6 @@ class Loop:
             self.average.update()
         self.memory.step += 1
         return total, norm, n_tokens
-
-    def _prompts(self, data: DataSet, ranked: bool) -> tuple[str, str]:
-        """What stands before queries and documents; pairs of equals are both documents."""
-        own = self.model.prompts
-        query, document = data.config.query_prompt, data.config.document_prompt
-        document = own.before("document") if document is None else document
-        if not ranked:
-            return document, document
-        return own.before("query") if query is None else query, document
 
     def _check(self, loss: float, norm: float) -> None:
         """TrainingFailed if nothing good can come of going on."""
@@ -237,7 +217,7 @@ class Loop:
         assert self.evaluate is not None
         if self.average:
             self.average.swap()
-        self.network.eval()
+        self.module.eval()
         self.model._spec = None            # other weights, another fingerprint
         random = torch.get_rng_state()     # an evaluation that draws must not change the training
         scores = dict(self.evaluate(self.model))
@@ -261,11 +241,11 @@ class Loop:
     def _keep_best(self) -> None:
         new, path = self.run / ".best.safetensors", self.run / "best.safetensors"
         self.run.mkdir(parents=True, exist_ok=True)
-        write_tensors(new, dict(self.network.named_parameters()))
+        write_tensors(new, dict(self.module.named_parameters()))
         new.replace(path)
 
     def _take_best(self) -> None:
         if self.evaluate:
-            restore(self.network, read_tensors(self.run / "best.safetensors"))
+            restore(self.module, read_tensors(self.run / "best.safetensors"))
         elif self.average:
             self.average.swap()

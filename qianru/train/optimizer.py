@@ -15,7 +15,7 @@ from qianru.errors import BadInput, UnknownName
 
 ScheduleName: TypeAlias = Literal["linear", "cosine", "constant"]
 SCHEDULES = ("linear", "cosine", "constant")
-LAYER = re.compile(r"backbone\.layers\.(\d+)\.")
+LAYER = re.compile(r"(?:network\.)?backbone\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig, lr: float) -> Ad
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in named:
         found = LAYER.match(name)
-        below = depth - 1 - int(found[1]) if found else depth if name.startswith("backbone.") else 0
+        below = depth - 1 - int(found[1]) if found else depth if "backbone." in name else 0
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((lr * config.layer_decay**below, decay), []).append(parameter)
     return AdamW(

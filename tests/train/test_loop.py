@@ -302,7 +302,7 @@ def test_a_growing_loss_stops_with_what_to_try(config: TrainConfig, monkeypatch:
     """A collapsing model ends at the loss of a guess, so growth is played: it doubles with every step."""
     values = (2.0**i for i in range(99))
     monkeypatch.setattr("qianru.train.loop.SETTLED", 6)
-    monkeypatch.setattr("qianru.train.loop.backward", lambda *args, **options: next(values))
+    monkeypatch.setattr("qianru.train.stage.backward", lambda *args, **options: next(values))
     with pytest.raises(TrainingFailed, match=r"Step \d+: the loss has grown from .* to .*lower learning rate"):
         train(config)
 

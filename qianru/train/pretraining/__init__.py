@@ -1,0 +1,7 @@
+"""Learning from texts alone: hidden tokens, and whole texts from one vector.
+
+    masking.py     texts -> rows with whole words hidden
+    heads.py       what guesses tokens from states: BERT's head, RetroMAE's one-layer decoder
+    stage.py       both as a stage of the loop: "mlm", "retromae", "dupmae"
+    create.py      a model from nothing: a shape, a vocabulary, weights drawn at random
+"""

@@ -1,0 +1,128 @@
+"""Masked language modelling, RetroMAE and DupMAE as a stage of the loop.
+
+    mlm        hidden tokens from the states at their places
+    retromae   and all tokens from the text's vector and half of its embeddings, by one layer
+    dupmae     and the set of its tokens from the states of all tokens but the first
+
+The vector is the state of the first token. A sum over tokens is a sum over packed batches: any batch fits in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qianru.errors import BadInput
+from qianru.models.encoder import Encoder
+from qianru.models.transformer import Transformer
+from qianru.runtime.packing import Packed, pack, plan
+from qianru.train.data.batches import collect
+from qianru.train.data.sampler import Draw
+from qianru.train.data.sets import DataSet
+from qianru.train.losses.masked import bag_of_words, guessed
+from qianru.train.objective import texts_of
+from qianru.train.pretraining.config import PretrainConfig
+from qianru.train.pretraining.heads import OneLayerDecoder, TokenHead
+from qianru.train.pretraining.masking import Masked, Masker
+
+AT_ONCE = 1024   # tokens; each has a logit for every word of the vocabulary
+
+
+class PretrainStage:
+    """Gradients of one draw of texts. module: the network and the heads that guess."""
+
+    def __init__(
+        self, config: PretrainConfig, model: Transformer, sets: Sequence[DataSet], seed: int, *, bfloat16: bool = False
+    ) -> None:
+        backbone = model.network.backbone
+        if not isinstance(backbone, Encoder):
+            raise BadInput(f"{model.name} is no encoder; hidden tokens are guessed by tokens that see both sides. "
+                           "Train it on pairs instead.")
+        self.config, self.sets, self.backbone, self.device = config, sets, backbone, model.device.name
+        self.masker = Masker(model.tokenizer, config.share, words=config.words)
+        self.bfloat16 = bfloat16
+        shape = backbone.config
+        torch.manual_seed(seed)
+        parts: dict[str, nn.Module] = {"network": model.network,
+                                       "tokens": TokenHead(shape.hidden_size, shape.vocab_size, shape.norm_eps)}
+        if config.task != "mlm":
+            parts["decoder"] = OneLayerDecoder(shape.hidden_size, shape.intermediate_size, shape.n_heads,
+                                               shape.norm_eps)
+        if config.task == "dupmae":
+            parts["bag"] = TokenHead(shape.hidden_size, shape.vocab_size, shape.norm_eps)
+        self.module = nn.ModuleDict(parts).to(self.device)
+
+    def backward(self, draw: Draw, step: int, share: float) -> tuple[float, int]:
+        """(loss, tokens) of the draw's texts; adds share times its gradient."""
+        data = self.sets[draw.source]
+        texts = list(dict.fromkeys(text for side in texts_of(collect(data, draw, 0)) for text in side))
+        rng = np.random.default_rng([draw.seed, 3])
+        rows = self.masker.rows(texts, rng)
+        if not rows:
+            raise BadInput(f"No text of a batch of {data.config.path} has a token that the model knows.")
+        n_hidden, n_own = sum(len(row.hidden) for row in rows), sum(len(row.own) for row in rows)
+        total = 0.0
+        for chosen in plan(np.array([len(row.ids) for row in rows], np.int64), AT_ONCE):
+            loss = self._loss([rows[i] for i in chosen], n_hidden, n_own, len(rows), rng)
+            (loss * share).backward()   # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total, sum(len(row.ids) for row in rows)
+
+    def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, rng: np.random.Generator) -> Tensor:
+        """This packed batch's share of the mean losses of the whole."""
+        batch = pack([row.shown for row in rows], self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            hidden = self.backbone(batch).float()                            # (total, hidden)
+        places = _places(rows, "hidden", batch)
+        right = torch.from_numpy(np.concatenate([row.ids for row in rows])).to(self.device)
+        words = self.backbone.words
+        loss = guessed(self.module["tokens"](hidden[places], words), right[places]) / n_hidden
+        if self.config.task != "mlm":
+            own = _places(rows, "own", batch)
+            states = self._decoded(hidden, right, batch, rng)
+            loss = loss + guessed(self.module["tokens"](states[own], words), right[own]) / n_own
+        if self.config.task == "dupmae":
+            loss = loss + self._bag(hidden, right, rows, batch) / n
+        return loss
+
+    def _decoded(self, hidden: Tensor, right: Tensor, batch: Packed, rng: np.random.Generator) -> Tensor:
+        """(total, hidden) the decoder's states, of every place of every text."""
+        backbone = self.backbone
+        first = backbone.config.first_position
+        parts: list[Tensor] = []
+        for group in batch.groups:
+            size = (group.n, group.length)
+            vectors = hidden[group.start : group.tokens.stop : group.length][:, None]              # (n, 1, hidden)
+            positions = backbone.positions[first : first + group.length] + backbone.types[0]       # (length, hidden)
+            queries = backbone.norm(vectors + positions)
+            embeddings = backbone.norm(backbone.words[right[group.tokens].view(size)] + positions)
+            keys = torch.cat([vectors, embeddings[:, 1:]], dim=1)
+            seen = rng.random((*size, group.length)) >= self.config.decoder_share
+            seen &= ~np.eye(group.length, dtype=bool)
+            seen[:, :, 0] = True                                                                   # the vector
+            decoder: Any = self.module["decoder"]
+            parts.append(decoder(queries, keys, torch.from_numpy(seen).to(self.device)).flatten(0, 1))
+        return torch.cat(parts)
+
+    def _bag(self, hidden: Tensor, right: Tensor, rows: list[Masked], batch: Packed) -> Tensor:
+        """The sum over texts of DupMAE's second loss."""
+        reached: list[Tensor] = []
+        for group in batch.groups:
+            states = hidden[group.tokens].view(group.n, group.length, -1)[:, 1:]
+            logits = self.module["bag"](states.flatten(0, 1), self.backbone.words)
+            reached.append(logits.view(group.n, group.length - 1, -1).amax(1))
+        terms = [np.unique(row.ids[row.own]) for row in rows]
+        counts = np.array([len(found) for found in terms])
+        numbers = (np.repeat(np.arange(len(rows)), counts), np.concatenate(terms), np.repeat(1 / counts, counts))
+        texts, ids, shares = (torch.from_numpy(a).to(self.device) for a in numbers)
+        return bag_of_words(torch.cat(reached), texts, ids, shares.float())
+
+
+def _places(rows: list[Masked], name: Literal["hidden", "own"], batch: Packed) -> Tensor:
+    """Where the places of all rows are among the packed tokens."""
+    found = [getattr(row, name) + start for row, start in zip(rows, batch.offsets[:-1], strict=True)]
+    return torch.from_numpy(np.concatenate(found)).to(batch.ids.device)

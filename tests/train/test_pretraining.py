@@ -1,0 +1,233 @@
+"""Hidden words, and whole texts from one vector: each loss beside a slow loop over the same numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from loss_inputs import POEMS  # noqa: E402
+from torch.nn.functional import gelu, layer_norm, linear  # noqa: E402
+
+import qianru  # noqa: E402
+from qianru.errors import BadInput, UnknownName  # noqa: E402
+from qianru.runtime.packing import pack  # noqa: E402
+from qianru.train import DataConfig, OptimizerConfig, TrainConfig, train  # noqa: E402
+from qianru.train.data.sampler import Draw  # noqa: E402
+from qianru.train.data.sets import DataSet  # noqa: E402
+from qianru.train.losses.masked import bag_of_words, guessed  # noqa: E402
+from qianru.train.pretraining.config import PretrainConfig  # noqa: E402
+from qianru.train.pretraining.create import create_encoder  # noqa: E402
+from qianru.train.pretraining.masking import Masker  # noqa: E402
+from qianru.train.pretraining.stage import PretrainStage  # noqa: E402
+from qianru.train.start import own_weights  # noqa: E402
+
+LETTERS = dict.fromkeys("".join(POEMS) + "天安门广场在北京，。")
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, "em", "##bed"]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A new encoder of one layer, 64 wide."""
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCAB) + "\n", "utf-8")
+    return create_encoder(tmp_path / "new", tmp_path / "vocab.txt", 1, 64, max_tokens=64)
+
+
+@pytest.fixture
+def encoder(made: Path) -> Any:
+    from qianru.models.transformer import Transformer
+    from qianru.runtime.options import Runtime
+
+    model = Transformer.load(made, Runtime(precision="float32", threads=1), packed=False)
+    own_weights(model.network)
+    torch.manual_seed(3)
+    for parameter in model.network.parameters():     # far from their beginning, so that every part matters
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> DataSet:
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in POEMS), "utf-8")
+    return DataSet(DataConfig(str(path)))
+
+
+# --- hiding
+
+
+def test_whole_words_are_hidden_never_half_of_one(encoder: Any) -> None:
+    text, words = "天安门广场在北京", [{1, 2, 3}, {4, 5}, {6}, {7, 8}]      # jieba's words, by their places
+    masker, seen = Masker(encoder.tokenizer, 0.3), set()
+    for seed in range(40):
+        row = masker.rows([text], np.random.default_rng(seed))[0]
+        hidden = set(row.hidden.tolist())
+        assert all(word <= hidden or not word & hidden for word in words)
+        seen |= {frozenset(word) for word in words if word <= hidden}
+    assert len(seen) == 4
+
+
+def test_a_word_in_pieces_is_hidden_as_one(encoder: Any) -> None:
+    for seed in range(20):
+        row = Masker(encoder.tokenizer, 0.3).rows(["embed 床"], np.random.default_rng(seed))[0]
+        assert set(row.hidden.tolist()) in ({1, 2}, {3})
+
+
+def test_80_percent_become_mask_10_another_and_10_stay(encoder: Any) -> None:
+    rows = Masker(encoder.tokenizer, 0.3, words=False).rows(POEMS * 250, np.random.default_rng(0))
+    shown = np.concatenate([row.shown[row.hidden] for row in rows])
+    right = np.concatenate([row.ids[row.hidden] for row in rows])
+    n_own = sum(len(row.own) for row in rows)
+    assert len(right) / n_own == pytest.approx(0.3, abs=0.03)
+    assert (shown == VOCAB.index("[MASK]")).mean() == pytest.approx(0.8, abs=0.03)
+    assert (shown == right).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_special_tokens_are_never_hidden(encoder: Any) -> None:
+    for row in Masker(encoder.tokenizer, 0.9).rows(POEMS, np.random.default_rng(0)):
+        assert row.hidden.min() > 0
+        assert row.hidden.max() < len(row.ids) - 1
+        np.testing.assert_array_equal(np.delete(row.shown, row.hidden), np.delete(row.ids, row.hidden))
+
+
+# --- losses
+
+
+def test_guessed_tokens_cost_what_they_surprise() -> None:
+    assert guessed(torch.zeros(3, 5), torch.tensor([0, 1, 4])).item() == pytest.approx(3 * log(5))
+
+
+def test_the_bag_of_words_is_one_softmax_for_all_tokens_of_a_text() -> None:
+    reached = torch.randn(2, 5, dtype=torch.float64)
+    slow = 0.0
+    for row, terms in ((0, [1, 3]), (1, [0, 2, 4])):
+        for term in terms:
+            slow -= (reached[row, term] - reached[row].exp().sum().log()).item() / len(terms)
+    made = bag_of_words(reached, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([1, 3, 0, 2, 4]),
+                        torch.tensor([1 / 2] * 2 + [1 / 3] * 3))
+    assert made.item() == pytest.approx(slow, abs=1e-6)
+
+
+def stage_of(task: str, encoder: Any, texts: DataSet, **options: Any) -> PretrainStage:
+    return PretrainStage(PretrainConfig(task, **options), encoder, [texts], 1)   # type: ignore[arg-type]
+
+
+def head(module: Any, state: Any, words: Any) -> Any:
+    state = layer_norm(gelu(linear(state, module.weight, module.bias)), (64,), module.norm_weight, module.norm_bias,
+                       module.eps)
+    return (words @ state + module.word_bias).log_softmax(0)
+
+
+def slow_loss(stage: PretrainStage, rows: list[Any], rng: np.random.Generator) -> Any:
+    """Text by text, place by place. The texts must come longest first, as they are packed."""
+    backbone, words, parts = stage.backbone, stage.backbone.words, stage.module
+    mlm, decoded, bag = [], [], []
+    drawn = [rng.random((1, len(row.ids), len(row.ids)))[0] for row in rows]
+    for row, chance in zip(rows, drawn, strict=True):
+        states, length = backbone(pack([row.shown])), len(row.ids)
+        mlm += [-head(parts["tokens"], states[i], words)[row.ids[i]] for i in row.hidden]
+        if stage.config.task == "mlm":
+            continue
+        added = backbone.positions[:length] + backbone.types[0]
+        keys = [states[0], *backbone.norm(words[torch.from_numpy(row.ids)] + added)[1:]]
+        decoder = parts["decoder"]
+        for i in row.own:
+            seen = [0] + [j for j in range(1, length) if j != i and chance[i, j] >= stage.config.decoder_share]
+            query = backbone.norm(states[0] + added[i])
+            visible = torch.stack([keys[j] for j in seen])
+            q = linear(query, decoder.query, decoder.query_bias)
+            k, v = (linear(visible, getattr(decoder, n), getattr(decoder, f"{n}_bias")) for n in ("key", "value"))
+            mixed = ((k @ q) / 8).softmax(0) @ v                                   # one head of 64
+            state = layer_norm(query + linear(mixed, decoder.out, decoder.out_bias), (64,), decoder.attention_norm,
+                               decoder.attention_norm_bias, decoder.eps)
+            inner = linear(gelu(linear(state, decoder.up, decoder.up_bias)), decoder.down, decoder.down_bias)
+            state = layer_norm(state + inner, (64,), decoder.output_norm, decoder.output_norm_bias, decoder.eps)
+            decoded.append(-head(parts["tokens"], state, words)[row.ids[i]])
+        if stage.config.task == "dupmae":
+            module = parts["bag"]
+            logits = torch.stack([linear(layer_norm(gelu(linear(s, module.weight, module.bias)), (64,),
+                                                    module.norm_weight, module.norm_bias, module.eps), words,
+                                         module.word_bias) for s in states[1:]]).amax(0).log_softmax(0)
+            bag.append(-logits[np.unique(row.ids[row.own])].mean())
+    return sum(torch.stack(part).mean() for part in (mlm, decoded, bag) if part)
+
+
+@pytest.mark.parametrize("task", ["mlm", "retromae", "dupmae"])
+def test_the_loss_and_its_gradient_are_those_of_a_slow_loop(task: str, encoder: Any, texts: DataSet) -> None:
+    stage = stage_of(task, encoder, texts)
+    rows = stage.masker.rows(["思故乡我低头望明月", "床前明月", "地上霜"], np.random.default_rng(0))
+    sizes = [sum(len(getattr(row, name)) for row in rows) for name in ("hidden", "own")]
+    results = []
+    for run in (lambda: stage._loss(rows, *sizes, 3, np.random.default_rng(5)),
+                lambda: slow_loss(stage, rows, np.random.default_rng(5))):
+        stage.module.zero_grad(set_to_none=True)
+        loss = run()
+        loss.backward()
+        results.append((loss.item(), {n: p.grad for n, p in stage.module.named_parameters() if p.grad is not None}))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)
+    assert results[0][1].keys() == results[1][1].keys()
+    for name, gradient in results[0][1].items():
+        torch.testing.assert_close(gradient, results[1][1][name], rtol=1e-4, atol=1e-5,
+                                   msg=lambda m, n=name: f"{n} {m}")
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+    encoder: Any, texts: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, results = stage_of("mlm", encoder, texts), []
+    for at_once in (1024, 12):
+        monkeypatch.setattr("qianru.train.pretraining.stage.AT_ONCE", at_once)
+        stage.module.zero_grad(set_to_none=True)
+        results.append((*stage.backward(Draw(0, np.arange(8), 1), 0, 1.0), encoder.network.backbone.words.grad.clone()))
+    assert results[0][:2] == pytest.approx(results[1][:2])
+    torch.testing.assert_close(results[0][2], results[1][2])
+
+
+# --- the whole way
+
+
+def test_pre_training_learns_and_resumes_and_leaves_a_model(made: Path, texts: DataSet, tmp_path: Path) -> None:
+    config = TrainConfig(str(made), str(tmp_path / "out"), (texts.config,), pretrain=PretrainConfig("retromae"),
+                         optimizer=OptimizerConfig(lr=3e-3), batch_size=8, steps=12, threads=1, save_every=5)
+    whole = train(replace(config, output=str(tmp_path / "whole"))).folder
+
+    def stop(step: Any) -> None:
+        if step.step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, on_step=stop)
+    resumed = train(config, resume=True).folder
+    logs = [[json.loads(line)["loss"] for line in (f / "run/log.jsonl").read_text().splitlines()]
+            for f in (whole, resumed)]
+    assert logs[0] == logs[1]
+    assert logs[0][-1] < 0.95 * logs[0][0]
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert qianru.load(resumed).encode(POEMS).dense.shape == (8, 64)
+
+
+def test_a_new_model_is_the_same_for_the_same_seed_and_refuses_what_cannot_be(made: Path, tmp_path: Path) -> None:
+    again = create_encoder(tmp_path / "again", tmp_path / "vocab.txt", 1, 64, max_tokens=64)
+    assert (made / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    with pytest.raises(BadInput, match="a width that 64 divides"):
+        create_encoder(tmp_path / "odd", tmp_path / "vocab.txt", 4, 100)
+    with pytest.raises(BadInput, match="is not empty"):
+        create_encoder(made, tmp_path / "vocab.txt", 1, 64)
+    with pytest.raises(UnknownName, match="Did you mean 'retromae'"):
+        PretrainConfig("retromea")   # type: ignore[arg-type]
+
+
+def test_a_decoder_is_not_pre_trained_by_hidden_tokens(tmp_path: Path, texts: DataSet) -> None:
+    from decoder_checkpoints import tiny_decoder
+
+    config = TrainConfig(str(tiny_decoder(tmp_path / "d")), str(tmp_path / "out"), (texts.config,),
+                         pretrain=PretrainConfig())
+    with pytest.raises(BadInput, match="is no encoder"):
+        train(config)
