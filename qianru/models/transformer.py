@@ -64,12 +64,14 @@ class Transformer:
         runtime: Runtime,
         packed: bool,
         causal: bool | None = None,
+        from_files: bool = False,
     ) -> None:
         from qianru.models.network import Network
         from qianru.runtime.linear import pack
 
         self.name, self.runtime, self.recipe, self.prompts, self.tokenizer = name, runtime, recipe, prompts, tokenizer
         self._config, self._causal, self._packed = config, causal, packed
+        self._unchanged = packed and from_files      # tensors of a model in memory may be those that another one trains
         self.device = Device.of(runtime)
         self.int8_cosine: float | None = None
         self.network = Network(config, recipe, parts, str(config.path), causal)
@@ -84,10 +86,10 @@ class Transformer:
         if packed:
             exact = self._probe() if self.device.precision == "int8" else None
             self.network.requires_grad_(False)
-            release(self.network.source)
+            self._release()
             for layer in self.network.backbone.layers:   # one by one, or the weights would be in memory twice
                 pack(layer, self.device.precision)
-                release(self.network.source)
+                self._release()
             pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
             if exact is not None:
                 self.int8_cosine = check_fidelity(name, exact, self._probe())
@@ -104,8 +106,7 @@ class Transformer:
         """Kinds as the heads allow. The fingerprint leaves out device and precision, which change vectors slightly."""
         if self._spec is None:
             self._spec = replace(self._outline, fingerprint=fingerprint(self._identity()))
-            if self._packed:
-                release(self.network.source)
+            self._release()
         return self._spec
 
     def encode(
@@ -227,7 +228,7 @@ class Transformer:
         return cls(
             values.text("name"), JsonFile(place, values.mapping("config")), recipe, parts, tokenizer,
             prompts=Prompts.read(JsonFile(place, values.mapping("prompts"))), runtime=runtime, packed=packed,
-            causal=values.flag("causal") if values.has("causal") else None,
+            causal=values.flag("causal") if values.has("causal") else None, from_files=stored.folder is not None,
         )
 
     @classmethod
@@ -264,7 +265,13 @@ class Transformer:
             found.name, found.config, recipe, parts,
             TextTokenizer(content, runtime.max_tokens or limit, lower_case=found.lower_case, special=special),
             prompts=found.prompts, runtime=runtime, packed=packed, causal=known.causal if known else None,
+            from_files=True,
         )
+
+    def _release(self) -> None:
+        """Gives back the memory of weights that were read from files and laid out elsewhere."""
+        if self._unchanged:
+            release(self.network.source)
 
     def _probe(self) -> FloatArray:
         """(n, dim) vectors of length 1 of a few texts, to compare precisions by."""
@@ -339,7 +346,7 @@ class Transformer:
             "truncate_dim": self.runtime.truncate_dim, "shape": self.network.backbone.config.settings(),
         }
         tensors = self.network.source if self._packed else self.network.named_tensors()
-        arrays = LazyArrays(tensors, unchanged=self._packed)
+        arrays = LazyArrays(tensors, unchanged=self._unchanged)
         return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.content})
 
 

@@ -95,3 +95,17 @@ def test_a_trained_model_keeps_what_it_learnt(tmp_path: Path) -> None:
     assert again.spec.fingerprint != before
     assert_array_equal(again._identity().arrays["backbone/embeddings.word_embeddings.weight"],
                        model.network.backbone.words.detach())      # type: ignore[attr-defined]
+
+
+def test_a_packed_copy_of_a_trained_model_takes_nothing_from_it(tmp_path: Path) -> None:
+    trained = Transformer.load(tiny(tmp_path / "tiny", hidden_size=64, max_position_embeddings=512), Runtime("float32"),
+                               packed=False)      # its tensors lie in the file's pages, written to without the file
+    with torch.no_grad():
+        for parameter in trained.network.parameters():
+            parameter.mul_(1.5)
+    expected = {name: parameter.detach().clone() for name, parameter in trained.network.named_parameters()}
+    copy = Transformer.from_stored(trained.stored(), Runtime("float32"))
+    assert copy.spec.fingerprint == trained.spec.fingerprint
+    for name, parameter in trained.network.named_parameters():
+        assert_array_equal(parameter.detach(), expected[name], err_msg=name)
+    np.testing.assert_allclose(copy.encode(["床前明月光"]).dense, trained.encode(["床前明月光"]).dense, atol=1e-5)
