@@ -62,9 +62,9 @@ def index(
     path = collection_path(collection)
     columns = tuple(name.strip() for name in text_columns.split(",")) if text_columns else None
     reading = Reading(columns, max_chars, overlap, encoding)
+    new = not path.exists()
     try:
         words = own_words(user_words, stop_words)
-        new = not path.exists()
         check_inputs(paths, encoding, new)
         with open_or_create(path, model, words) as library:
             with progress("Indexing", "MB", 1e6) as watch:

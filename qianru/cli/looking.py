@@ -54,7 +54,7 @@ def info(
     if path is not None and path.is_dir() and not (path / DATABASE).exists():
         facts = model_facts(path)
     else:
-        with open_to_read(folder) as library:
+        with open_to_read(folder, to_search=False) as library:
             facts = library.info()
     if as_json:
         show_json(facts)
@@ -106,7 +106,7 @@ def listing(
 
     With --json one a line.
     """
-    with open_to_read(collection) as library:
+    with open_to_read(collection, to_search=False) as library:
         documents = library.documents(where, limit, offset)
         for document in documents:
             if as_json:
@@ -124,7 +124,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Print one document."""
-    with open_to_read(collection) as library:
+    with open_to_read(collection, to_search=False) as library:
         document = library.get(id)
     if as_json:
         show_json(_document_json(document))
@@ -136,7 +136,7 @@ def get(
 
 def count(where: Where = None, collection: CollectionPath = None, as_json: AsJson = False) -> None:
     """Count documents."""
-    with open_to_read(collection) as library:
+    with open_to_read(collection, to_search=False) as library:
         n = library.count(where)
         if not n:
             note_unknown_fields(library, where)

@@ -36,13 +36,18 @@ def collection_path(given: Path | None) -> Path:
     return given or Path(os.environ.get(COLLECTION_VARIABLE) or DEFAULT_COLLECTION)
 
 
-def open_to_read(given: Path | None) -> Collection:
-    """The collection with its engine; read-only where another process is writing or the folder allows no more."""
+def open_to_read(given: Path | None, *, to_search: bool = True) -> Collection:
+    """The collection with its engine; read-only where another process is writing or the folder allows no more.
+
+    to_search: False for what the documents alone can tell, which needs neither the engine nor the right to write
+    """
     from qianru.cli.terminal import note
     from qianru.errors import CollectionBusy, StorageFailed
     from qianru.index.collection import Collection
 
     path = collection_path(given)
+    if not to_search:
+        return Collection.open(path, read_only=True)
     try:
         return Collection.open(path)
     except CollectionBusy:

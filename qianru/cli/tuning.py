@@ -1,4 +1,4 @@
-"""qianru tune: learns how a collection is searched best."""
+"""qianru tune, optimize: how a collection is searched best, and fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qianru.cli.options import CARE, AsJson, examples
+from qianru.cli.options import CARE, AsJson, CollectionPath, collection_path, examples
 from qianru.cli.terminal import note, progress, show, show_json
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         "qianru tune .qianru queries.jsonl",
         "qianru tune .qianru queries.jsonl --dry-run --json",
     ))(tune)
+    app.command(rich_help_panel=CARE, epilog=examples("qianru optimize", "qianru optimize -c novels.qianru"))(optimize)
 
 
 def tune(
@@ -48,6 +49,19 @@ def tune(
         show_json(_json(found) | {"stored": better and not dry_run})
     else:
         _show(found, better, dry_run)
+
+
+def optimize(collection: CollectionPath = None, as_json: AsJson = False) -> None:
+    """Build the graph of a collection's dense vectors, so that hundreds of thousands are searched fast."""
+    from qianru.index.collection import Collection
+
+    path = collection_path(collection)
+    with Collection.open(path) as library, progress("Building the graph", "graphs") as watch:
+        built = library.optimize(progress=watch)
+    if as_json:
+        show_json({"collection": str(path), "built": built})
+    else:
+        show(f"Built the graph of {path}." if built else f"{path} has too few dense vectors to need a graph.")
 
 
 def _json(found: Tuning) -> dict[str, Any]:

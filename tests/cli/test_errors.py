@@ -14,7 +14,7 @@ from qianru.cli.app import app
 from .conftest import Qianru
 
 COMMANDS = ["index", "search", "similarity", "similar", "fit", "words", "info", "list", "get", "count", "delete",
-            "rebuild", "models", "download", "embed", "inspect", "tune"]
+            "rebuild", "models", "download", "embed", "inspect", "tune", "optimize"]
 FAMILIES = ["counts", "tfidf", "bm25", "lsa", "word2vec"]
 
 

@@ -91,3 +91,18 @@ def test_a_second_search_beside_the_first_is_not_told_of_writing(indexed: Path, 
     assert result.code == 0
     assert "退款" in result.out
     assert result.err == ".qianru is in use by another program; reading what is stored so far.\n"
+
+
+def test_a_first_index_that_fails_leaves_no_empty_collection(notes: Path, qianru: Qianru) -> None:
+    (notes / "术语.csv").write_text("术语,解释\n分词,把句子切成词\n", encoding="utf-8")
+    result = qianru("index", "notes/术语.csv", "--text-columns", "说明")
+    assert (result.code, "说明" in result.err) == (1, True)
+    assert not (notes.parent / ".qianru").exists()
+    assert qianru("index", "notes/术语.csv", "--text-columns", "解释").code == 0
+    assert qianru("index", "notes/术语.csv", "--text-columns", "说明").code == 1
+    assert qianru("count").out == "1\n"
+
+
+def test_few_dense_vectors_need_no_graph(indexed: Path, qianru: Qianru) -> None:
+    assert qianru("optimize", "--json").json()["built"] is False
+    assert "too few" in qianru("optimize").out
