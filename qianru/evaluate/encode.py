@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from qianru.evaluate.rows import check, join, take
-from qianru.evaluate.task import ASYMMETRIC, Task
+from qianru.evaluate.task import ASYMMETRIC, LABELLED, Task
 from qianru.evaluate.vector_cache import VectorCache
 from qianru.models.base import Model, chosen_kinds
 from qianru.types import Embeddings, Kind, Progress, Role
@@ -104,7 +104,7 @@ def encoder_for(model: Model, task: Task, kinds: Sequence[Kind] | None, cache: V
     """
     spec = model.spec
     chosen = chosen_kinds(spec, kinds) if kinds is not None else spec.kinds
-    instruction = task.prompts.get("query") if instructions and follows_instructions(model) else None
+    instruction = task.instruction if instructions and follows_instructions(model) else None
     return Encoder(model, tuple(kind for kind in chosen if kind in EVALUATED), instruction, cache, progress)
 
 
@@ -125,9 +125,11 @@ def follows_instructions(model: Model) -> bool:
 def roles_of(task: Task, kind: Kind, encoder: Encoder) -> tuple[Role, Role]:
     """The roles of the two sides of a task.
 
-    Two texts side by side are two documents, as there is nothing asked, or two queries where an instruction tells what
-    is asked of both. Sparse vectors are compared as a query with a document: only so are BM25's what they are.
+    Texts side by side, and texts with labels, are documents, as there is nothing asked, or queries where an instruction
+    tells what is asked of all. Sparse vectors side by side are a query and a document: only so are BM25's what they are.
     """
+    if task.type in LABELLED:
+        return ("document", "document") if encoder.instruction is None or kind == "sparse" else ("query", "query")
     if task.type in ASYMMETRIC or kind == "sparse":
         return "query", "document"
     return ("query", "query") if encoder.instruction is not None else ("document", "document")

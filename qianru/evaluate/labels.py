@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qianru.errors import BadInput, require
 from qianru.evaluate.data import Clusters, Label, Labelled
-from qianru.evaluate.encode import Encoder
+from qianru.evaluate.encode import Encoder, roles_of
 from qianru.evaluate.outcome import Outcome
 from qianru.evaluate.task import Task
 from qianru.types import Embeddings, Kind
@@ -30,8 +30,9 @@ def classify(encoder: Encoder, task: Task, data: Labelled) -> Outcome:
     union = sorted({row for draw in draws for row in draw})
     places = {row: place for place, row in enumerate(union)}
     kind = _one_kind(encoder, task)
-    train = _matrix(encoder.encode([data.train_texts[row] for row in union], kinds=[kind]), kind)
-    test = _matrix(encoder.encode(data.texts, kinds=[kind]), kind)
+    role, _ = roles_of(task, kind, encoder)
+    train = _matrix(encoder.encode([data.train_texts[row] for row in union], role, [kind]), kind)
+    test = _matrix(encoder.encode(data.texts, role, [kind]), kind)
     numbers = _numbers([*data.train_labels, *data.labels])
     train_labels = np.array([numbers[label] for label in data.train_labels])
     labels = np.array([numbers[label] for label in data.labels])
@@ -103,13 +104,15 @@ def rotated(train: Any, test: Any) -> tuple[Any, Any]:
 def cluster(encoder: Encoder, task: Task, data: Clusters) -> Outcome:
     """The mean v-measure over the data's own sets, or over draws with replacement from all of it."""
     kind = _one_kind(encoder, task)
+    role, _ = roles_of(task, kind, encoder)
     if task.draws == 0:
-        measures = [_set_measure(encoder, texts, labels, kind) for texts, labels in data.sets]
+        measures = [_set_measure(_matrix(encoder.encode(texts, role, [kind]), kind), labels)
+                    for texts, labels in data.sets]
         scores = {"v_measure": float(np.mean(measures)), "v_measure_std": float(np.std(measures))}
         return Outcome(scores, {str(i): value for i, value in enumerate(measures)})
     texts = [text for some, _ in data.sets for text in some]
     labels = [label for _, some in data.sets for label in some]
-    return _drawn(_matrix(encoder.encode(texts, kinds=[kind]), kind), labels, task)
+    return _drawn(_matrix(encoder.encode(texts, role, [kind]), kind), labels, task)
 
 
 def _drawn(vectors: Any, labels: Sequence[Label], task: Task) -> Outcome:
@@ -130,12 +133,11 @@ def _drawn(vectors: Any, labels: Sequence[Label], task: Task) -> Outcome:
     return Outcome(scores, {str(i): value for i, value in enumerate(values["v_measure"])}, repeats=repeats)
 
 
-def _set_measure(encoder: Encoder, texts: Sequence[str], labels: Sequence[Label], kind: Kind) -> float:
+def _set_measure(vectors: Any, labels: Sequence[Label]) -> float:
     metrics = require("sklearn.metrics", "evaluate", "Clustering")
     n_labels = len(set(labels))
     if n_labels <= 1:
         return 1.0               # whatever is found, no cluster holds two labels
-    vectors = _matrix(encoder.encode(texts, kinds=[kind]), kind)
     found = _k_means(n_labels, batch_size=SET_BATCH, n_init="auto").fit(vectors)
     return float(metrics.v_measure_score(list(map(str, labels)), found.labels_))
 

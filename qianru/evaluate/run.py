@@ -25,7 +25,7 @@ from qianru.evaluate.search import SearchPlan, n_passes
 from qianru.evaluate.task import Task
 from qianru.evaluate.vector_cache import VectorCache
 from qianru.models.base import Model
-from qianru.types import Kind, Progress, Role
+from qianru.types import Kind, Progress
 
 PACKAGES = ("numpy", "scikit-learn", "scipy", "tokenizers", "torch")
 
@@ -76,9 +76,7 @@ def evaluate(model: Model | str, task: Task, how: How = How(), *, progress: Prog
         encoder = encoder_for(ready, task, how.kinds, cache, how.instructions, progress)
         outcome = _judged(encoder, task, data, how)
     spec = ready.spec
-    labelled = isinstance(data, Labelled | Clusters)
-    roles: set[Role] = {"document"} if labelled else {
-        role for kind in encoder.kinds for role in roles_of(task, kind, encoder)}
+    roles = {role for kind in encoder.kinds for role in roles_of(task, kind, encoder)}
     return Result(
         task=task.name, task_type=task.type, languages=task.languages, split=task.split, revision=task.revision,
         model=name, fingerprint=spec.fingerprint, kinds=encoder.kinds, main_score=task.main_score,

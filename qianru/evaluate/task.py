@@ -22,7 +22,14 @@ MAIN_SCORES: Mapping[TaskType, str] = {
     "BitextMining": "f1", "Classification": "accuracy", "Clustering": "v_measure", "PairClassification": "max_ap",
     "Reranking": "map_at_1000", "Retrieval": "ndcg_at_10", "STS": "cosine_spearman",
 }
+INSTRUCTIONS: Mapping[TaskType, str] = {
+    "BitextMining": "Retrieve parallel sentences.", "Classification": "Classify user passages.",
+    "Clustering": "Identify categories in user passages.", "STS": "Retrieve semantically similar text.",
+    "PairClassification": "Retrieve text that are semantically similar to the given text.",
+}
+"""What mteb asks where a task says nothing. For queries the model's own prompt is better."""
 ASYMMETRIC: tuple[TaskType, ...] = ("Retrieval", "Reranking")
+LABELLED: tuple[TaskType, ...] = ("Classification", "Clustering")
 TASK_FILE = ".toml"
 
 
@@ -79,6 +86,11 @@ class Task:
             raise UnknownName("layout", self.layout, LAYOUTS, f"which {self.name} names")
         if not self.main_score:
             object.__setattr__(self, "main_score", MAIN_SCORES[self.type])
+
+    @property
+    def instruction(self) -> str | None:
+        """What a model that follows instructions is told; None to leave it to its own prompt."""
+        return self.prompts.get("query") or INSTRUCTIONS.get(self.type)
 
 
 @cache

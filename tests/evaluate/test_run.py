@@ -21,6 +21,7 @@ from qianru.evaluate.task import Task
 from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
+from qianru.models.recipe import Prompts
 from qianru.types import Embeddings, FloatArray, Kind, Progress, Role
 
 POEMS = ["床前明月光，疑是地上霜", "春眠不觉晓，处处闻啼鸟", "白日依山尽，黄河入海流", "红豆生南国，春来发几枝",
@@ -134,3 +135,35 @@ def test_documents_with_the_id_of_their_query_are_left_out_where_the_task_says_s
                 files={part: f"{part}.jsonl" for part in ("corpus", "queries", "qrels")})
     assert evaluate(Hashed(), task).scores["mrr_at_10"] == 0.5
     assert evaluate(Hashed(), replace(task, ignore_identical_ids=True)).scores["mrr_at_10"] == 1.0
+
+
+class Instructed(Hashed):
+    """Follows instructions, and remembers with what it was asked."""
+
+    prompts = Prompts(query="检索：", instruction="Instruct: {instruction}\nQuery: ")
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[Role, str | None]] = set()
+
+    def encode(self, texts: Iterable[str], *, role: Role = "document", kinds: Sequence[Kind] | None = None,
+               instruction: str | None = None, progress: Progress | None = None) -> Embeddings:
+        self.asked.add((role, instruction))
+        return super().encode(texts, role=role)
+
+
+@pytest.mark.parametrize(("said", "asked", "used"), [
+    ({"type": "Retrieval"}, {("query", None), ("document", None)}, {"query": "检索："}),
+    ({"type": "Retrieval", "prompts": {"query": "找诗"}}, {("query", "找诗"), ("document", None)}, {"query": "找诗"}),
+    ({"type": "BitextMining", "prompts": {"query": "找同义"}}, {("query", "找同义")}, {"query": "找同义"}),
+    ({"type": "BitextMining"}, {("query", "Retrieve parallel sentences.")}, {"query": "Retrieve parallel sentences."}),
+])
+def test_models_that_follow_instructions_are_given_the_tasks(
+    poems: Task, said: Any, asked: set[Any], used: dict[str, str]
+) -> None:
+    model = Instructed()
+    task = replace(poems, **said, main_score="", columns={"left": "query", "right": "document"})
+    assert evaluate(model, task).prompts == used
+    assert model.asked == asked
+    plain = Instructed()
+    evaluate(plain, task, How(instructions=False))
+    assert {instruction for _, instruction in plain.asked} == {None}
