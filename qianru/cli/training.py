@@ -1,7 +1,8 @@
-"""qianru train, qianru mine: a model made better on the user's own examples."""
+"""qianru train, qianru pretrain, qianru mine: a model made better on the user's own texts."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qianru.train.loop import Step
 
 Settings = TypeVar("Settings")
+NEW = re.compile(r"new:(\d+)x(\d+)")
 N_NOTES = 20   # lines that say how a training goes
 
 
@@ -29,6 +31,10 @@ def register(app: typer.Typer) -> None:
         "qianru train bge-m3 pairs.jsonl more.csv -o mine --dev dev.jsonl --loss three_heads",
         "qianru train config.toml --resume",
     ))(train)
+    app.command(epilog=examples(
+        "qianru pretrain bert-base-chinese texts.jsonl -o mine",
+        "qianru pretrain new:4x256 texts.jsonl -o mine --vocab vocab.txt   [dim]# from nothing[/dim]",
+    ))(pretrain)
     app.command(epilog=examples(
         "qianru mine pairs.jsonl --model m3e-base --corpus passages.jsonl -o mined.jsonl",
         "qianru train m3e-base mined.jsonl -o mine",
@@ -60,10 +66,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model further on your own pairs."""
-    from qianru.train import DataConfig, train as run
-    from qianru.train.data.sets import DataSet
-    from qianru.train.heldout import HeldOut
-
     config = _with(
         _begun(what, output), epochs=epochs, steps=steps, batch_size=batch_size, n_negatives=negatives,
         max_tokens=max_tokens, precision=precision, seed=seed, add_heads=heads or None,
@@ -71,22 +73,47 @@ def train(
     sizes = None if nested is None else tuple(map(_whole, nested.split(",")))
     config = replace(config, loss=_with(config.loss, ranked=loss, temperature=temperature, nested_dims=sizes),
                      optimizer=_with(config.optimizer, lr=lr))
-    evaluate = HeldOut(DataSet(DataConfig(str(dev)))) if dev else None
-    with progress("Training", "steps") as watch:
+    _run(config, dev, resume, as_json)
 
-        def report(step: Step) -> None:
-            watch(step.step, step.n_steps)
-            if step.step % max(step.n_steps // N_NOTES, 1) == 0 or step.step == step.n_steps:
-                note(f"step {step.step:,}/{step.n_steps:,}: loss {step.loss:.4f}, learning rate {step.lr:.1e}, "
-                     f"{step.tokens_per_s:,.0f} tokens/s, {_duration(step.left_s)} left")
 
-        made = run(config, evaluate=evaluate, resume=resume, on_step=report)
-    if as_json:
-        show_json({"path": str(made.folder), "steps": made.steps, "best": made.best, "best_step": made.best_step})
-        return
-    best = "" if made.best is None else f", the best at step {made.best_step:,} with {made.best:.4f}"
-    show(f"{made.steps:,} steps{best}; saved to {one_line(str(made.folder))}")
-    note(f"Use it: qianru index FOLDER --model {made.folder}")
+def pretrain(
+    model: Annotated[str, typer.Argument(help="An encoder, or new:LAYERSxWIDTH for one drawn at random.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is written.")],
+    task: Annotated[str, typer.Option(help="mlm, retromae or dupmae.")] = "retromae",
+    vocab: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=(
+        "For a new model: BERT's vocab.txt."))] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=(
+        "Held-out pairs: the weights that do best on them are kept."))] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    epochs: Annotated[float, typer.Option(help="Passes over the texts.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(help="In place of epochs.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Texts.", show_default="by the model's size")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="1e-4")] = None,
+    share: Annotated[float, typer.Option(help="Of the tokens that are hidden.")] = 0.3,
+    max_tokens: Annotated[int | None, typer.Option(help="Cut texts after so many.", show_default="the model's")] = None,
+    seed: Annotated[int, typer.Option(help="For results that can be repeated.")] = 42,
+    as_json: AsJson = False,
+) -> None:
+    """Teach an encoder the language of your own texts, before it is trained on pairs."""
+    from qianru.train import DataConfig, OptimizerConfig, TrainConfig
+    from qianru.train.pretraining.config import PretrainConfig
+    from qianru.train.pretraining.create import create_encoder
+
+    shape = NEW.fullmatch(model)
+    if shape:
+        if vocab is None:
+            raise BadInput("A new model needs a vocabulary. Say which with --vocab, e.g. the vocab.txt of a BERT.")
+        start = output.with_name(f"{output.name}-start")
+        if not (resume and start.exists()):
+            create_encoder(start, vocab, int(shape[1]), int(shape[2]), seed=seed)
+        model = str(start)
+    config = TrainConfig(
+        model, str(output), tuple(DataConfig(path) for path in files), optimizer=OptimizerConfig(lr=lr),
+        batch_size=batch_size, epochs=epochs, steps=steps, max_tokens=max_tokens, seed=seed,
+        pretrain=PretrainConfig(task, share),   # type: ignore[arg-type]   # checked there
+    )
+    _run(config, dev, resume, as_json)
 
 
 def mine(
@@ -136,6 +163,29 @@ def mine(
     for doubt in report.doubtful:
         show(f"likely right ({doubt['score']:.3f}, its positive {doubt['score_of_positive']:.3f}): "
              f"{one_line(str(doubt['query']))[:60]} → {one_line(str(doubt['text']))[:80]}")
+
+
+def _run(config: TrainConfig, dev: Path | None, resume: bool, as_json: bool) -> None:
+    """Trains, showing how it goes, and says what came out."""
+    from qianru.train import train as run
+    from qianru.train.heldout import HeldOut
+
+    evaluate = HeldOut(_read(dev)) if dev else None
+    with progress("Training", "steps") as watch:
+
+        def report(step: Step) -> None:
+            watch(step.step, step.n_steps)
+            if step.step % max(step.n_steps // N_NOTES, 1) == 0 or step.step == step.n_steps:
+                note(f"step {step.step:,}/{step.n_steps:,}: loss {step.loss:.4f}, learning rate {step.lr:.1e}, "
+                     f"{step.tokens_per_s:,.0f} tokens/s, {_duration(step.left_s)} left")
+
+        made = run(config, evaluate=evaluate, resume=resume, on_step=report)
+    if as_json:
+        show_json({"path": str(made.folder), "steps": made.steps, "best": made.best, "best_step": made.best_step})
+        return
+    best = "" if made.best is None else f", the best at step {made.best_step:,} with {made.best:.4f}"
+    show(f"{made.steps:,} steps{best}; saved to {one_line(str(made.folder))}")
+    note(f"Use it: qianru index FOLDER --model {made.folder}")
 
 
 def _begun(what: list[str], output: Path | None) -> TrainConfig:

@@ -7,7 +7,9 @@
     vectors.py     texts -> vectors with gradients;  similarity.py  -> similarities
     losses/        similarities -> one number;  objective.py  which one a batch gets
     gradients.py   the gradient of a batch in one pass or two;  optimizer.py  what it moves, and when
-    loop.py        all of it again and again, with checkpoints;  start.py, publish.py  what it begins and ends with
+    stage.py       these as what a step computes;  pretraining/  another: tokens guessed in texts alone
+    loop.py        steps again and again, with checkpoints;  start.py, publish.py  what it begins and ends with
+    mine.py        hard negatives;  heldout.py  scores on held-out examples
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""qianru train, qianru mine."""
+"""qianru train, qianru pretrain, qianru mine."""
 
 from __future__ import annotations
 
@@ -72,3 +72,16 @@ def test_a_report_of_mining_as_json(qianru: Qianru, here: Path) -> None:
     report = qianru("mine", "pairs.jsonl", "-m", "tiny", "-o", "mined.jsonl", "--ranks", "0-5", "--json").json()
     assert report["n_queries"] == 12
     assert report["n_candidates"] == 60
+
+
+def test_a_new_model_is_pre_trained_and_then_trained(qianru: Qianru, here: Path) -> None:
+    done = qianru("pretrain", "new:1x64", "pairs.jsonl", "-o", "base", "--vocab", "tiny/vocab.txt", "--steps", "2",
+                  "--batch-size", "4", "--task", "dupmae")
+    assert done.code == 0
+    assert done.out == "2 steps; saved to base\n"
+    assert "[pretrain]\ntask = \"dupmae\"" in Path("base/run/config.toml").read_text("utf-8")
+    assert qianru("train", "base", "pairs.jsonl", "-o", "mine", "--steps", "1", "--batch-size", "4").code == 0
+
+
+def test_a_new_model_asks_for_its_vocabulary(qianru: Qianru, here: Path) -> None:
+    assert "A new model needs a vocabulary" in qianru("pretrain", "new:1x64", "pairs.jsonl", "-o", "base").err
