@@ -14,6 +14,7 @@ BLOCK = 1024   # numbers that a thread holds in its first-level cache at once
 LOWEST = np.float32(-127)   # whose power of 2 comes out as 0
 LOG2_E = np.float32(np.log2(np.e))
 ONE = np.float32(1)
+NOTHING = np.float32(np.nan)
 
 
 def _power_coefficients(degree: int = 5) -> Any:
@@ -70,7 +71,7 @@ def _softmax_rows(bits: Any, start: int, stop: int) -> None:
             total = np.float32(0)
             for k in range(length):
                 total += row[k]
-            share = ONE / total
+            share = ONE / total if total > 0 else NOTHING   # no number among the scores must not come out as one
             for k in range(length):
                 row[k] *= share
         for k in range(n):

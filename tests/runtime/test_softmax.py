@@ -28,3 +28,9 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     scores = torch.randn(200, 23, generator=torch.Generator().manual_seed(1)).bfloat16()
     together = softmax_(scores.clone())
     assert all(torch.equal(together[i : i + 1], softmax_(scores[i : i + 1].clone())) for i in range(200))
+
+
+def test_a_score_that_is_no_number_does_not_come_out_as_one() -> None:
+    scores = torch.zeros(3, 38).bfloat16()
+    scores[1, 3], scores[2] = float("nan"), float("inf")
+    assert softmax_(scores).isnan().any(1).tolist() == [False, True, True]
