@@ -82,3 +82,31 @@ def test_the_process_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytes
         assert poems.search("黄河")
     assert not (tmp_path / "诗" / "writer").exists()
     assert list((tmp_path / "别处").iterdir()) == []
+
+
+def test_eight_threads_read_while_one_writes(poems: Collection, tmp_path: Path) -> None:
+    """Every answer is of one moment: a poem and its note are always there together, or not at all."""
+    failures: list[BaseException] = []
+    writing = threading.Event()
+    writing.set()
+
+    def read(collection: Collection) -> None:
+        try:
+            while writing.is_set():
+                found = {hit.id for hit in collection.search("石径", k=9)}
+                assert found in (set(), {"山行", "山行注"}), found
+                assert collection.count() in (4, 6)
+        except BaseException as error:
+            failures.append(error)
+
+    with Collection.open(poems.path, read_only=True) as reader:
+        threads = [threading.Thread(target=read, args=(where,)) for where in (reader, poems) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(8):
+            poems.add([Document("山行", "远上寒山石径斜"), Document("山行注", "寒山，石径，白云")])
+            poems.delete(["山行", "山行注"])
+        writing.clear()
+        for thread in threads:
+            thread.join()
+    assert failures == []
