@@ -10,7 +10,7 @@ from qianru.scores.exact.compiled import compiled
 from qianru.scores.exact.heap import place, settle
 
 SUMS = 8192     # documents at a time: 64 KB of sums, which stay near the processor
-CHUNK = 64      # sums that are looked at one by one only if their largest is among the k best
+GROUPS = 128    # sums 128 apart are one group, looked at one by one only if the largest of them is among the k best
 
 
 @compiled
@@ -28,7 +28,7 @@ def search(
     """
     k = scores.shape[1]
     sums = np.zeros(SUMS)
-    tops = np.empty(SUMS // CHUNK)
+    tops = np.empty(GROUPS)
     bars, no_rows = np.empty(k), np.zeros(k, np.uint32)
     at, until, gain = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest)
     for query in range(first, last):
@@ -56,28 +56,27 @@ def search(
                 able_of = able[base : base + size]
                 for i in range(len(able_of)):
                     sums[i] *= able_of[i]
-            n_chunks = (size + CHUNK - 1) // CHUNK
-            for c in range(n_chunks):       # the best of each chunk is another document, so k of these are a bar
-                chunk = sums[c * CHUNK : (c + 1) * CHUNK]
-                top = 0.0
-                for i in range(CHUNK):
-                    top = max(top, chunk[i])
-                tops[c] = top
-                if top > bar:
-                    n_bars = place(bars, no_rows, n_bars, k, top, np.uint32(0))
+            n_rows = (size + GROUPS - 1) // GROUPS
+            tops[:] = 0
+            for r in range(n_rows):
+                row = sums[r * GROUPS : (r + 1) * GROUPS]
+                for c in range(GROUPS):
+                    tops[c] = max(tops[c], row[c])
+            for c in range(GROUPS):     # the best of each group is another document, so k of these are a bar
+                if tops[c] > bar:
+                    n_bars = place(bars, no_rows, n_bars, k, tops[c], np.uint32(0))
                     if n_bars == k:
                         bar = bars[0]
             low = bar * (1 - 1e-6) if n_bars == k else -np.inf      # lower, for what is equal once it is rounded
-            for c in range(n_chunks):
+            for c in range(GROUPS):
                 if tops[c] < low:
                     continue
-                chunk = sums[c * CHUNK : min((c + 1) * CHUNK, size)]
-                for i in range(len(chunk)):
-                    if chunk[i] < low:
+                for i in range(c, size, GROUPS):
+                    if sums[i] < low:
                         continue
-                    score = np.float32(chunk[i])
-                    if score != 0 and (n < k or score > best[0]):
-                        n = place(best, best_rows, n, k, score, np.uint32(base + c * CHUNK + i))
+                    score, at_row = np.float32(sums[i]), np.uint32(base + i)
+                    if score != 0 and (n < k or score > best[0] or (score == best[0] and at_row < best_rows[0])):
+                        n = place(best, best_rows, n, k, score, at_row)
             sums[:size] = 0
         settle(best, best_rows, n)
         counts[query] = n
