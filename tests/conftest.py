@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 def pytest_configure(config: pytest.Config) -> None:
     """Makes the markers known that only some tests have."""
     config.addinivalue_line("markers", "mteb: needs mteb; see CONTRIBUTING.md")
+    config.addinivalue_line("markers", "cluster: needs the Qdrant server that QDRANT_URL names; see docs/cluster.md")
 
 
 def data_folder() -> Path | None:

@@ -27,10 +27,6 @@ PARAMS = [pytest.param(name, marks=[pytest.mark.cluster] if name == "server" els
           if name != "server" or QDRANT_URL]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cluster: needs the Qdrant server that QDRANT_URL names")
-
-
 @pytest.fixture(params=PARAMS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """make(kinds, dim) gives a new, empty index."""

@@ -103,7 +103,7 @@ def filtered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Index]]:
         index.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows=st.lists(random_filters.fields, min_size=1, max_size=8),
        filters=st.lists(random_filters.filters, min_size=1, max_size=5))
 def test_filters_let_through_the_same_everywhere(filtered: list[Index], rows: Any, filters: list[Filter]) -> None:
