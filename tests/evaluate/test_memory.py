@@ -51,11 +51,10 @@ def private():
 (folder / "qrels.tsv").write_text("qid\\tpid\\tscore\\n" + "".join(f"{{i}}\\t{{i}}\\t1\\n" for i in range(QUERIES)))
 task = Task(name="x", type="Retrieval", layout="parts", folder=folder,
             files=dict(corpus="corpus.jsonl", queries="queries.jsonl", qrels="qrels.tsv"))
-import sklearn.metrics, scipy.stats
 before = private()
 peak, stop = [before], threading.Event()
 def watch():
-    while not stop.wait(0.01):
+    while not stop.wait(0.05):
         peak[0] = max(peak[0], private())
 threading.Thread(target=watch, daemon=True).start()
 result = evaluate(Numbers(), task, How(memory_bytes=MEMORY, cache=VectorCache(folder / "cache")))
