@@ -30,6 +30,7 @@ class QdrantServer:
         self.lost: dict[str, int] = {}
         self.asked: list[str] = []
         self.keys: list[str | None] = []
+        self.made: dict[str, dict[str, Any]] = {}       # what each collection was made with
         self.schemas: dict[str, dict[str, Any]] = {}
 
     def handler(self) -> type[Quiet]:
@@ -77,7 +78,7 @@ class QdrantServer:
             case "PUT", "":
                 told = models.CreateCollection.model_validate(body)
                 memory.create_collection(name, vectors_config=told.vectors, sparse_vectors_config=told.sparse_vectors)
-                self.schemas[name] = {}
+                self.schemas[name], self.made[name] = {}, body
                 return True
             case "DELETE", "":
                 return memory.delete_collection(name)

@@ -20,7 +20,7 @@ from qianru.index.cluster import ClusterIndex
 from qianru.index.cluster_bm25 import ClusterBM25
 from qianru.index.cluster_home import ClusterHome
 from qianru.index.cluster_link import Link
-from qianru.index.cluster_points import ClusterOptions
+from qianru.index.cluster_points import ClusterOptions, quantizer
 from qianru.index.cluster_shelf import ClusterShelf, Moved, document_of
 from qianru.index.cluster_writer import ClusterWriter
 from qianru.index.collection import Collection
@@ -79,6 +79,8 @@ class ClusterCollection(Collection):
         layout = layout.of(made.spec)
         if layout.multi != "float16" and "multi" in (layout.kinds or ()):
             raise BadInput(f"On a server token vectors are float16, not {layout.multi}. Leave that to the default.")
+        if "dense" in (layout.kinds or ()):
+            quantizer(layout.dense)         # refuses before anything is made
         home = ClusterHome(link, name)
         home.begin({"model": made.spec.name, "fingerprint": made.spec.fingerprint, "layout": layout.to_json()}, options)
         if not link.ask("looked up", link.client.collection_exists, name):

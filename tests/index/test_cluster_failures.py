@@ -11,6 +11,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from poems import POEMS, bm25_by_hand
@@ -23,8 +24,11 @@ from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
+from qianru.index.layout import Layout
 from qianru.index.push import Pushed, place_on, push
+from qianru.models.vectors import WordVectors
 from qianru.models.web import Patience
+from qianru.models.word_vector_model import WordVectorModel
 from qianru.types import Document
 
 HASTY = Patience(timeout_s=1, attempts=4, first_wait_s=0.01, longest_wait_s=5)
@@ -73,6 +77,24 @@ def test_fields_and_own_keys_are_indexed_on_the_server_once(server: QdrantServer
     n = len(server.asked)
     poems.add([Document("新", "新的", {"poet": "杜甫"})])
     assert not [what for what in server.asked[n:] if what.endswith("/index")]
+
+
+def test_options_reach_the_server(server: QdrantServer, link: Link) -> None:
+    words = WordVectorModel(WordVectors(["黄河", "江"], np.array([[1, 0], [0.9, 0.1]], np.float32)))
+    options = ClusterOptions(shards=6, replicas=3, on_disk=True, graph_links=24, graph_effort=200)
+    ClusterCollection.create_at(link, "河", words, layout=Layout(dense="int8"), options=options)
+    made = server.made["河"]
+    assert (made["shard_number"], made["replication_factor"], made["write_consistency_factor"]) == (6, 3, 2)
+    dense = made["vectors"]["dense"]
+    assert (dense["size"], dense["distance"], dense["on_disk"]) == (2, "Dot", True)
+    assert (dense["hnsw_config"]["m"], dense["hnsw_config"]["ef_construct"]) == (24, 200)
+    assert dense["quantization_config"]["scalar"]["type"] == "int8"
+    assert server.made["河__meta"]["replication_factor"] == 3
+    with pytest.raises(BadInput, match="float16"):
+        ClusterCollection.create_at(link, "别", words, layout=Layout(dense="float16"))
+    assert set(server.made) == {"河", "河__meta"}
+    with pytest.raises(BadInput, match="at least 1"):
+        ClusterOptions(replicas=0)
 
 
 @pytest.mark.parametrize("trick", [
