@@ -110,17 +110,17 @@ def test_the_whole_folder_in_order(folder: Path, tmp_path: Path) -> None:
 
 
 def test_reading_a_folder_larger_than_the_memory_keeps_little_of_it(tmp_path: Path) -> None:
-    """400 MB in 8 files, read row by row with 150 MB of address space to spare for anonymous memory."""
+    """200 MB in 4 files; mapped pages are the system's to take back, memory of our own is not."""
     import subprocess
     import sys
 
     rows = Embeddings("m", np.ones(12_500, np.int64), 0, np.ones((12_500, 1000), np.float32))
     shards = []
-    for number in range(8):
+    for number in range(4):
         path = tmp_path / f"{number:05d}.safetensors"
         save_embeddings(path, rows)
         shards.append({"file": path.name, "n_texts": 12_500, "sha256": ""})
-    card = {"format": 1, "model": "m", "kinds": ["dense"], "dim": 1000, "complete": True, "n_texts": 100_000,
+    card = {"format": 1, "model": "m", "kinds": ["dense"], "dim": 1000, "complete": True, "n_texts": 50_000,
             "shards": shards}
     (tmp_path / "manifest.json").write_text(json.dumps(card))
     code = f"""
@@ -130,9 +130,9 @@ from qianru.models.embedding_reader import StoredEmbeddings
 stored = StoredEmbeddings(Path({str(tmp_path)!r}))
 used = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
 before = used()
-total = sum(float(stored.rows(at, at + 1000).dense.sum()) for at in range(0, 100_000, 1000))
-assert total == 1e8, total
-assert used() - before < 60_000, used() - before
+total = sum(float(stored.rows(at, at + 1000).dense.sum()) for at in range(0, 50_000, 1000))
+assert total == 5e7, total
+assert used() - before < 40_000, used() - before      # kilobytes
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
