@@ -1,6 +1,6 @@
 """What one model got on one task: its scores in mteb's JSON layout, and the value of every item beside them.
 
-    results/bge-m3/1f0c9a7be2d4/
+    results/bge-m3/1f0c9a7be2d4/   with other vectors than dense ones: 1f0c9a7be2d4-sparse, …-dense-sparse-multi
         model_meta.json            which model it was
         STSB.json                  mteb's layout: {"task_name": …, "scores": {"test": [{"main_score": …, …}]}, …}
         STSB.items.jsonl.gz        ours: {"id": …, "value": …, "gold": …, "texts": […]} a line
@@ -91,7 +91,8 @@ class Result:
 
         Raises StorageFailed if that cannot be done.
         """
-        home = Path(folder) / plain_name(self.model) / plain_name(self.fingerprint[:12] or "unknown")
+        way = "" if self.kinds == ("dense",) else "-" + "-".join(self.kinds)
+        home = Path(folder) / plain_name(self.model) / plain_name((self.fingerprint[:12] or "unknown") + way)
         path = home / f"{plain_name(self.task)}.json"
         try:
             home.mkdir(parents=True, exist_ok=True)

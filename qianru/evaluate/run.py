@@ -79,7 +79,8 @@ def evaluate(model: Model | str, task: Task, how: How = How(), *, progress: Prog
     roles = {role for kind in encoder.kinds for role in roles_of(task, kind, encoder)}
     return Result(
         task=task.name, task_type=task.type, languages=task.languages, split=task.split, revision=task.revision,
-        model=name, fingerprint=spec.fingerprint, kinds=encoder.kinds, main_score=task.main_score,
+        model=name + _mixture(encoder, how), fingerprint=spec.fingerprint, kinds=encoder.kinds,
+        main_score=task.main_score,
         scores=outcome.scores, per_item=outcome.per_item, gold=outcome.gold, texts=outcome.texts,
         repeats=outcome.repeats, n_texts=encoder.n_texts, n_truncated=encoder.n_truncated,
         prompts=prompts_used(ready, encoder, sorted(roles)), seconds=time.perf_counter() - begun, versions=_versions(),
@@ -125,6 +126,13 @@ def _judged(encoder: Encoder, task: Task, data: Data, how: How) -> Outcome:
     if data.candidates is not None:
         return rerank(encoder, task, data, how.weights)
     return retrieve(encoder, task, data, SearchPlan(DEPTH, how.weights, how.memory_bytes))
+
+
+def _mixture(encoder: Encoder, how: How) -> str:
+    """The weights of several kinds, if they are not the usual: another mixture is another model."""
+    if how.weights is None or len(encoder.kinds) == 1:
+        return ""
+    return " [" + " + ".join(f"{how.weights.get(kind, 0):g} {kind}" for kind in encoder.kinds) + "]"
 
 
 def _versions() -> dict[str, str]:

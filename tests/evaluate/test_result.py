@@ -22,7 +22,7 @@ RESULT = Result(
 
 def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = RESULT.write(tmp_path)
-    assert path == tmp_path / "BAAI__bge-m3" / "1f0c9a7be2d4" / "STSB.json"
+    assert path == tmp_path / "BAAI__bge-m3" / "1f0c9a7be2d4-dense-sparse" / "STSB.json"
     assert read_results(tmp_path) == [RESULT]
 
 
@@ -33,7 +33,7 @@ def test_the_file_has_the_layout_of_mteb(tmp_path: Path) -> None:
     assert entry["main_score"] == entry["cosine_spearman"] == 0.5
     assert (entry["hf_subset"], entry["languages"]) == ("default", ["cmn-Hans"])
     assert entry["scores_per_experiment"] == [{"cosine_spearman": 0.5}]
-    meta = tmp_path / "BAAI__bge-m3" / "1f0c9a7be2d4" / "model_meta.json"
+    meta = tmp_path / "BAAI__bge-m3" / "1f0c9a7be2d4-dense-sparse" / "model_meta.json"
     assert json.loads(meta.read_text())["name"] == "BAAI/bge-m3"
 
 

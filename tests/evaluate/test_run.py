@@ -85,7 +85,9 @@ def test_a_model_of_several_kinds_is_evaluated_as_one(poems: Task) -> None:
     result = evaluate(both, poems, How(weights={"dense": 1.0, "sparse": 1.0}))
     assert result.kinds == ("dense", "sparse")
     assert result.main == 1.0
-    assert evaluate(both, poems, How(kinds=("sparse",))).kinds == ("sparse",)
+    assert result.model == "bm25 + hashed [1 dense + 1 sparse]"
+    alone = evaluate(both, poems, How(kinds=("sparse",)))
+    assert (alone.kinds, alone.model) == (("sparse",), "bm25 + hashed")
 
 
 @pytest.mark.parametrize("kinds", [("multi",), ("dense", "sparse", "multi")])
