@@ -126,7 +126,7 @@ def roles_of(task: Task, kind: Kind, encoder: Encoder) -> tuple[Role, Role]:
     """The roles of the two sides of a task.
 
     Texts side by side, and texts with labels, are documents, as there is nothing asked, or queries where an instruction
-    tells what is asked of all. Sparse vectors side by side are a query and a document: only so are BM25's weights right.
+    tells what is asked of all. Sparse vectors side by side are a query and a document: only so is BM25's right.
     """
     if task.type in LABELLED:
         return ("document", "document") if encoder.instruction is None or kind == "sparse" else ("query", "query")
