@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qianru.index.engine_filter import EXACT, NUMBER, TEXT, TRUTH, WHOLE, _key as key_of, _number as whole_as_int
+from qianru.index.engine_filter import EXACT, NUMBER, TEXT, TRUTH, WHOLE, key_of, whole_as_int
 from qianru.index.filter import And, Compare, Filter, Not, OneOf, Or, Prefix, Scalar
 
 if TYPE_CHECKING:

@@ -35,11 +35,11 @@ def payload(fields: Mapping[str, Value]) -> dict[str, Any]:
     for name, value in fields.items():
         for element in value if isinstance(value, list | tuple) else (value,):
             if isinstance(element, str):
-                stored.setdefault(_key(TEXT, name), []).append(element)
+                stored.setdefault(key_of(TEXT, name), []).append(element)
             elif isinstance(element, bool):
-                stored.setdefault(_key(TRUTH, name), []).append(int(element))
+                stored.setdefault(key_of(TRUTH, name), []).append(int(element))
             else:
-                stored.setdefault(_key(NUMBER, name), []).append(_number(element))
+                stored.setdefault(key_of(NUMBER, name), []).append(whole_as_int(element))
     return stored
 
 
@@ -79,13 +79,13 @@ def translated(where: Filter) -> Translation:
         return Translation(engine.Filter(must_not=known), True) if known else Translation(None, False)
     if isinstance(where, Prefix):
         return Translation(
-            engine.FieldCondition(_key(TEXT, where.name), match=engine.MatchPrefix(where.prefix)), True)
+            engine.FieldCondition(key_of(TEXT, where.name), match=engine.MatchPrefix(where.prefix)), True)
     if isinstance(where, Compare):
         if isinstance(where.bound, str) or not abs(where.bound) < EXACT:
             return Translation(None, False)
         side = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[where.order]
         bounds = engine.RangeFloat(**{side: float(where.bound)})
-        return Translation(engine.FieldCondition(_key(NUMBER, where.name), range=bounds), True)
+        return Translation(engine.FieldCondition(key_of(NUMBER, where.name), range=bounds), True)
     if isinstance(where, OneOf):
         return _one_of(where.name, where.values)
     raise TypeError(f"{type(where).__name__} is a filter that the engine's translation does not know.")
@@ -103,29 +103,29 @@ def _one_of(name: str, values: tuple[Scalar, ...]) -> Translation:
             texts.append(value)
         elif isinstance(value, bool):
             truths.append(int(value))
-        elif isinstance(number := _number(value), int) and abs(number) >= EXACT:
+        elif isinstance(number := whole_as_int(value), int) and abs(number) >= EXACT:
             if not -WHOLE <= number < WHOLE:
                 return Translation(None, False)
             wholes.append(number)
         elif abs(number) < EXACT:
             bounds = engine.RangeFloat(gte=number, lte=number)      # unlike a match, helped by the field's index
-            conditions.append(engine.FieldCondition(_key(NUMBER, name), range=bounds))
+            conditions.append(engine.FieldCondition(key_of(NUMBER, name), range=bounds))
         else:
             return Translation(None, False)
     for kind, wanted in ((TEXT, texts), (TRUTH, truths), (NUMBER, wholes)):
         if wanted:
-            conditions.append(engine.FieldCondition(_key(kind, name), match=engine.MatchAny(wanted)))
+            conditions.append(engine.FieldCondition(key_of(kind, name), match=engine.MatchAny(wanted)))
     if not conditions:
         return Translation(engine.Filter(must=[engine.HasIdCondition(set())]), True)
     return Translation(conditions[0] if len(conditions) == 1 else engine.Filter(should=conditions), True)
 
 
-def _number(value: int | float) -> int | float:
+def whole_as_int(value: int | float) -> int | float:
     """A whole number as int, so that 2 and 2.0 are stored alike."""
     return int(value) if isinstance(value, float) and value.is_integer() and -WHOLE <= value < WHOLE else value
 
 
-def _key(kind: str, name: str) -> str:
+def key_of(kind: str, name: str) -> str:
     """A key that is no path into nested objects, whatever the name."""
     return f"{kind}_{name}" if _PLAIN.fullmatch(name) else f"{kind}x{name.encode().hex()}"
 
