@@ -12,12 +12,6 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Makes the markers known that only some tests have."""
-    config.addinivalue_line("markers", "mteb: needs mteb; see CONTRIBUTING.md")
-    config.addinivalue_line("markers", "cluster: needs the Qdrant server that QDRANT_URL names; see docs/cluster.md")
-
-
 def data_folder() -> Path | None:
     """The folder of real data: QIANRU_DATA, else ../shared/data beside the project, else None."""
     named = os.environ.get("QIANRU_DATA")
