@@ -30,8 +30,8 @@ FLOORS = {
     "__main__": 8,
 }
 PUBLIC_FACE = "__init__"   # qianru/__init__.py names things of every floor, lazily
-HEAVY = {"torch", "pandas", "pyarrow", "scipy", "sklearn", "gensim", "matplotlib", "qdrant_edge", "qdrant_client", "httpx", "ray", "numba", "rjieba",
-         "tokenizers", "safetensors", "rich", "typer"}
+HEAVY = {"torch", "numba", "pandas", "pyarrow", "ray", "scipy", "sklearn", "gensim", "matplotlib", "qdrant_edge",
+         "qdrant_client", "httpx", "rjieba", "tokenizers", "safetensors", "rich", "typer"}
 
 
 def room(path: Path) -> str:
