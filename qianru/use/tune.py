@@ -93,6 +93,7 @@ def tune(
     found = collection.candidates(queries, plan=deep)
     whole = collection.candidates(queries, plan=deep.altered(complete=True)) if len(kinds) > 1 else found
     plans = list(_plans(kinds))
+    n_single = sum(len(plan.kinds or ()) == 1 for plan in plans)
     values = np.empty((len(plans), len(queries)))
     for i, judged in enumerate(grades):
         values[:, i] = _values(plans, found[i], whole[i], judged)
@@ -105,8 +106,8 @@ def tune(
     after = np.empty(len(queries))
     for fold in range(n_folds):
         away = folds == fold
-        after[away] = values[values[:, ~away].mean(1).argmax()][away]
-    best = plans[int(values.mean(1).argmax())]
+        after[away] = values[_best(values[:, ~away], n_single)][away]
+    best = plans[_best(values, n_single)]
     steps = {name: getattr(best, name) for name in
              ("kinds", "candidates", "fusion", "rrf_k", "scale", "complete", "weights")}
     kept = collection.plan
@@ -116,6 +117,17 @@ def tune(
              if plan.kinds is not None and len(plan.kinds) == 1 and plan.candidates == max(DEPTHS)}
     return Tuning(kept.altered(min_score=None, **steps), float(before.mean()), float(after.mean()),
                   interval_of(after - before, seed), alone, len(queries), len(labelled) - len(queries))
+
+
+def _best(values: NDArray[np.float64], n_single: int) -> int:
+    """The row of the best mean; of a single kind unless the fusion is better by two standard errors.
+
+    The best of hundreds on few queries is lucky: a kind that is weak would come in by chance, and costs a search each.
+    """
+    means = values.mean(1)
+    best, single = int(means.argmax()), int(means[:n_single].argmax())
+    gains = values[best] - values[single]
+    return best if gains.mean() > 2 * gains.std() / np.sqrt(len(gains)) else single
 
 
 def interval_of(differences: NDArray[np.float64], seed: int = 0) -> Interval:
