@@ -51,6 +51,33 @@ if __name__ == "__main__":
                           on_problem=told.append)
     print(json.dumps([report.n_texts, report.n_before, report.n_shards, told]))
 '''
+LOST_NODE = '''
+import os, threading, time
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from pathlib import Path
+import ray
+import slow_model
+from ray.cluster_utils import Cluster as Nodes
+from qianru.models.embedding_folder import EmbedPlan
+from qianru.models.embedding_ray import Cluster, embed_on_ray
+
+def lose(nodes, node):
+    while not Path("ray/00010.safetensors").exists():
+        time.sleep(0.05)
+    nodes.remove_node(node, allow_graceful=False)
+    print("lost", flush=True)
+
+if __name__ == "__main__":
+    own = {"num_cpus": 1, "object_store_memory": 150 << 20}
+    nodes = Nodes(initialize_head=True, head_node_args={"include_dashboard": False, **own})
+    other = nodes.add_node(**own)
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    threading.Thread(target=lose, args=(nodes, other), daemon=True).start()
+    report = embed_on_ray(Path("ray"), slow_model.load, slow_model.texts, EmbedPlan(shard_texts=10), Cluster(2))
+    print(report.n_texts, report.n_shards, flush=True)
+    ray.shutdown()
+    nodes.shutdown()
+'''
 
 
 def test_what_a_worker_cannot_do_is_the_same_error_here() -> None:
@@ -133,6 +160,21 @@ def test_a_worker_killed_in_the_middle_changes_nothing(place: Path) -> None:
     ids = [name for shard in json.loads(made["manifest.json"])["shards"]
            for name in json.loads(_header(place / "ray" / shard["file"]))["ids"]]
     assert ids == [f"poems.txt:{i}" for i in range(1, 401)]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_machine_lost_in_the_middle_changes_nothing(place: Path) -> None:
+    """Two nodes of one processor each; one goes without a word, with the worker on it."""
+    (place / "lost.py").write_text(LOST_NODE, "utf-8")
+    paths = [str(place), str(Path(__file__).parent.parent.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run([sys.executable, "lost.py"], cwd=place, capture_output=True, text=True, timeout=270,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line in ("lost", "400 40")] == ["lost", "400 40"]
+    plain, made = files(place / "plain"), files(place / "ray")
+    assert made.keys() == plain.keys()
+    assert [name for name in plain if name != "manifest.json" and made[name] != plain[name]] == []
 
 
 def _header(path: Path) -> str:
