@@ -1,4 +1,4 @@
-"""The one place that opens connections."""
+"""The places that open connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qianru.models.web import Patience, get_json, opened, shown
 PACKAGE = Path(qianru.__file__).parent
 CONNECTS = {"socket", "http.client", "urllib.request", "requests", "httpx", "httpx2", "aiohttp", "huggingface_hub",
             "modelscope", "openai", "ftplib", "smtplib"}
-MAY = {"models/web.py"}
+MAY = {"models/web.py", "index/cluster_link.py"}      # the second: to the server that a collection's address names
 QUICK = Patience(timeout_s=5, attempts=2, first_wait_s=0.001)
 
 
