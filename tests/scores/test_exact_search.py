@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,3 +203,16 @@ def test_dense_search_needs_memory_for_a_block_of_scores_not_for_all() -> None:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         assert peak < 16 << 20      # all scores at once would be 114 MiB
+
+
+def test_a_search_that_grows_goes_on_by_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(8)
+    documents = chance.integers(-3, 4, (3_000, 8)).astype(np.float32)      # many equal scores
+    queries, ids = documents[:5], chance.permutation(3_000)
+    monkeypatch.setattr(dense, "sys", SimpleNamespace(modules={}))     # numba has not been loaded yet
+    monkeypatch.setattr(dense, "WORTH_COMPILED", 5 * 8 * 1_500)
+    search = dense.DenseSearch(queries, 40)
+    for part, vectors in in_blocks(ids, 500, documents.__getitem__):
+        search.offer(part, vectors)
+    for ranking, query in zip(search.rankings(), queries, strict=True):
+        same(ranking, best_by_hand(ids, (documents @ query).tolist(), 40))

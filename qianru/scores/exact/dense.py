@@ -27,7 +27,7 @@ from qianru.types import FloatArray, IntArray, Progress
 
 QUERIES_AT_ONCE = 1024
 ROWS_AT_ONCE = 1024             # with 1,024 queries, 4 MB of scores, which stay near the processor
-WORTH_COMPILED = 1 << 34        # multiplications; NumPy needs as long for them as numba to load
+WORTH_COMPILED = 1 << 33        # multiplications; from then on numba's loading, half a second, comes back
 QUERIES_PER_THREAD = 16
 
 
@@ -72,7 +72,7 @@ class DenseSearch:
         check_finite(self._lengths, "The vector of query")
         self._k, self._n_threads, self._precision = checked_k(k), n_threads, precision
         self._longest = float(self._lengths.max(initial=0))
-        self._n = 0
+        self._work = 0
         self._slow = Sieve(len(queries), self._k)
         self._fast: _Compiled | None = None
 
@@ -85,10 +85,11 @@ class DenseSearch:
         checked_matrix(vectors, dim, "Documents")
         if not q or not self._k:
             return
-        work = q * dim * len(ids)
-        if self._fast is None and not self._n and has_numba() and ("numba" in sys.modules or work > WORTH_COMPILED):
+        self._work += q * dim * len(ids)
+        if self._fast is None and has_numba() and ("numba" in sys.modules or self._work > WORTH_COMPILED):
             precision = usable(self._precision, dim)
             self._fast = _Compiled(self._queries, self._lengths, self._k, precision, self._n_threads)
+            self._fast.go_on(self._slow.rankings())
         for start in range(0, len(ids), ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, len(ids))
             part = narrowed(vectors[start:stop])
@@ -102,7 +103,6 @@ class DenseSearch:
                 self._fast.offer(ids[start:stop], part, of_part)
             else:
                 self._offer_slowly(ids[start:stop], part, of_part)
-        self._n += len(ids)
 
     def rankings(self) -> list[Ranked]:
         """For each query ids (m,) and scores (m,), best first; m <= k."""
@@ -134,6 +134,12 @@ class _Compiled:
         self._scores = np.empty((len(queries), k), np.float32)
         self._ids = np.zeros((len(queries), k), np.int64)
         self._counts = np.zeros(len(queries), np.int64)
+
+    def go_on(self, rankings: list[Ranked]) -> None:
+        """Starts from what has been found so far; from the worst up it is a heap."""
+        for i, (ids, scores) in enumerate(rankings):
+            self._ids[i, : len(ids)], self._scores[i, : len(ids)] = ids[::-1], scores[::-1]
+            self._counts[i] = len(ids)
 
     def offer(self, ids: IntArray, part: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
         from qianru.scores.exact.dense_numba import sieve

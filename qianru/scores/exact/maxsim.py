@@ -29,7 +29,7 @@ from qianru.types import FloatArray, IntArray, Progress, Ragged
 
 TOKENS_AT_ONCE = 4096           # of documents
 QUERY_TOKENS_AT_ONCE = 512      # with these, 8 MB of products
-WORTH_COMPILED = 1 << 34        # multiplications; NumPy needs as long for them as numba to load
+WORTH_COMPILED = 1 << 33        # multiplications; from then on numba's loading, half a second, comes back
 
 
 def maxsim_top_k(
@@ -99,12 +99,13 @@ class _Search:
         self._product = Product(self._precision)
         self._mean_length = _means(self._lengths, queries.offsets)
         self._n = 0
+        self._work = 0
         self._compiled = False
 
     def offer(self, ids: IntArray, documents: Ragged) -> None:
         """Takes in a block."""
-        work = len(self._queries.data) * documents.data.size
-        self._compiled = self._compiled or (has_numba() and ("numba" in sys.modules or work > WORTH_COMPILED))
+        self._work += len(self._queries.data) * documents.data.size
+        self._compiled = has_numba() and ("numba" in sys.modules or self._work > WORTH_COMPILED)
         told = np.flatnonzero(np.diff(documents.offsets))
         fast = np.empty((len(self._queries), len(told)), np.float32)
         error, longest = np.zeros(len(self._queries)), 0.0
