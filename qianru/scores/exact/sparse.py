@@ -69,6 +69,7 @@ class Postings:
         else:
             by_term = np.argsort(terms, kind="stable")
         unique, starts = np.unique(terms[by_term], return_index=True)
+        self._done = 0      # work of all searches so far
         self.ids: NDArray[np.int64] = ids.astype(np.int64)
         """(n,) of the documents, ascending."""
         self.terms: NDArray[np.int64] = unique.astype(np.int64, copy=False)
@@ -102,7 +103,8 @@ class Postings:
             return [(self.ids[:0], self.weights[:0])] * len(queries)
         mask = EVERYTHING if able is None else np.ascontiguousarray(able).view(np.uint8)
         work = self._work(queries)
-        if has_numba() and ("numba" in sys.modules or work > WORTH_COMPILED):
+        self._done += work
+        if has_numba() and ("numba" in sys.modules or self._done > WORTH_COMPILED):
             return self._compiled(queries, weights, k, mask, n_threads, work)
         narrow = SparseRows(queries.offsets, queries.terms, weights, queries.width)
         return [self._one(terms, of_terms, k, mask) for terms, of_terms in narrow]
