@@ -215,6 +215,8 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(THREADS)
+    if find_spec("numba"):      # as in a process that has searched before
+        import numba  # noqa: F401
     for n in [int(each) for each in sys.argv[1:]] or [200_000]:
         texts = lines(n)
         chance = np.random.default_rng(SEED)
