@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack, contextmanager
-from itertools import islice
+from collections.abc import Iterable, Sequence, Sized
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from qianru.errors import BadInput, CollectionError
 from qianru.index.address import address_of, on_a_server
-from qianru.index.answers import shared_words
-from qianru.index.base import Ranking
-from qianru.index.explanation import Explanation, analyzer_of, explain, parts_of
-from qianru.index.filter import Filter
+from qianru.index.explanation import parts_of
 from qianru.index.follower import Follower
 from qianru.index.guard import guarded
 from qianru.index.home import (
@@ -31,15 +27,16 @@ from qianru.index.intake import SourceFile, batches, tidy
 from qianru.index.keeping import Given, kept
 from qianru.index.layout import Layout
 from qianru.index.overview import facts
-from qianru.index.plan import Fusion, Plan, whole
-from qianru.index.searcher import PlanLike, Searcher, as_filter
+from qianru.index.plan import Plan
+from qianru.index.readable import Readable
+from qianru.index.searcher import PlanLike, Searcher
 from qianru.index.shelf import Shelf
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
 from qianru.index.writer import Report, Writer
-from qianru.models.base import Model, Reranker
+from qianru.models.base import Model
 from qianru.models.bm25 import BM25
-from qianru.types import Document, Embeddings, Hit, Kind, Progress
+from qianru.types import Document, Progress
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
     from qianru.index.cluster_points import ClusterOptions
 
 
-class Collection:
+class Collection(Readable):
     """Documents that can be searched, in one folder.
 
         path/
@@ -218,89 +215,6 @@ class Collection:
         if self._lock is None:
             raise CollectionError(f"{self.path} was opened read-only. Open it without read_only to change it.")
 
-    # reading
-
-    @guarded
-    def get(self, id: str) -> Document:
-        """The document by that id. Raises UnknownName."""
-        return self._storage.document(id)[1]
-
-    @guarded
-    def count(self, where: Filter | str | None = None) -> int:
-        """How many documents there are, or pass the filter."""
-        if where is None:
-            return int(self._storage.query("SELECT count(*) FROM documents")[0][0])
-        return sum(1 for _ in self._storage.each_document(as_filter(where)))
-
-    @guarded
-    def fields(self) -> list[str]:
-        """The names of the fields that documents have, sorted."""
-        return [name for (name,) in self._storage.query(
-            "SELECT DISTINCT key FROM documents, json_each(documents.fields) ORDER BY key")]
-
-    @guarded
-    def documents(self, where: Filter | str | None = None, limit: int = 20, offset: int = 0) -> list[Document]:
-        """Documents in the order of first adding."""
-        limit, offset = whole("limit", limit, least=0), whole("offset", offset, least=0)
-        passing = self._storage.each_document(as_filter(where))
-        return [document for _, document in islice(passing, offset, offset + limit)]
-
-    # searching
-
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        where: Filter | str | None = None,
-        plan: PlanLike | None = None,
-        kinds: Sequence[Kind] | None = None,
-        fusion: Fusion | None = None,
-        weights: Mapping[Kind, float] | None = None,
-    ) -> list[Hit]:
-        """The k best documents for the query, best first; equal scores in order of first adding.
-
-        plan: how to search (see qianru.index.plan), the collection's own plan by default
-        kinds, fusion, weights: these steps of the plan changed
-        """
-        if not isinstance(query, str):
-            raise BadInput("search takes one query; for several use search_many.")
-        return self.search_many([query], k, where=where, plan=plan, kinds=kinds, fusion=fusion, weights=weights)[0]
-
-    @guarded
-    def search_many(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        *,
-        where: Filter | str | None = None,
-        plan: PlanLike | None = None,
-        kinds: Sequence[Kind] | None = None,
-        fusion: Fusion | None = None,
-        weights: Mapping[Kind, float] | None = None,
-    ) -> list[list[Hit]]:
-        """As search, for several queries at once: row i for query i."""
-        settled = self._searcher.settled(self.plan if plan is None else plan, kinds, fusion, weights)
-        return self._searcher.search(queries, k, where, settled)
-
-    @guarded
-    def candidates(
-        self, queries: Sequence[str], *, where: Filter | str | None = None, plan: PlanLike | None = None
-    ) -> list[dict[Kind, Ranking]]:
-        """For each query what each kind of the plan brings to the fusion, by the numbers that `numbers` tells."""
-        return self._searcher.candidates(queries, where, self._searcher.settled(self.plan if plan is None else plan))
-
-    @guarded
-    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
-        """Those of the ids that are stored, with the document's number in rankings."""
-        return {id: known.n for id, known in self._storage.known(ids).items()}
-
-    @property
-    @guarded
-    def plan(self) -> Plan:
-        """How the collection is searched where a search does not say otherwise."""
-        return Plan.parse(self._storage.meta("plan", "{}"))
-
     @guarded
     def set_plan(self, plan: PlanLike) -> Plan:
         """Keeps a plan with the collection, and returns it. Raises BadInput for one that this collection cannot do."""
@@ -309,17 +223,6 @@ class Collection:
         with self._storage.transaction():
             self._storage.set_meta("plan", chosen.to_json())
         return chosen
-
-    @property
-    def reranker(self) -> Reranker | None:
-        """The cross-encoder of plans that rescore by one, in place of the one that they name."""
-        return self._searcher.reranker
-
-    @reranker.setter
-    def reranker(self, reranker: Reranker | None) -> None:
-        if reranker is not None and not isinstance(reranker, Reranker):
-            raise BadInput(f"A reranker has a spec and score(pairs), and {type(reranker).__name__} has not.")
-        self._searcher.reranker = reranker
 
     @guarded
     def prepare(self, *, progress: Progress | None = None) -> None:
@@ -345,50 +248,11 @@ class Collection:
                 progress(1, 1)
         return begun
 
-    @guarded
-    def explain(self, query: str, id: str) -> Explanation:
-        """What makes the scores of a document for a query: words, tokens, cosine, and its best sentence."""
-        n, document = self._storage.document(id)
-        stored, multi = self._storage.vectors([n]), None
-        if "multi" in self._searcher.kinds:
-            ((_, multi),) = self._storage.each_multi([n], self._layout.multi)
-        whole = Embeddings("stored", stored.n_tokens, dense=stored.dense, sparse=stored.sparse, multi=multi)
-        return explain(self.model, query, self._searcher.embed([query], self._searcher.kinds), document, whole)
-
-    def matches(self, query: str, text: str) -> list[tuple[int, int]]:
-        """(start, end) of what the text shares with the query, for highlighting: words as the model sees them.
-
-        Characters inside the query's words count only where no word is shared, function words where nothing else is.
-        """
-        return shared_words(analyzer_of(self.model), query, text)
-
-    # the index
-
     def _follow(self) -> Follower:
         if self._follower is None:
             self._follower = follower_of(self.path, self._storage, self.model, self._layout, self._bm25,
                                          read_only=self._lock is None)
         return self._follower
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Alone inside: other threads wait; a reader sees one moment, whatever another process commits meanwhile."""
-        with self._guard:
-            if self._closed:
-                raise CollectionError(f"The collection at {self.path} is closed. Open it again.")
-            if self._lock is not None:
-                yield
-                return
-            with self._storage.snapshot():
-                self._refresh()
-                yield
-
-    def _refresh(self) -> None:
-        """Sees what another process has committed since the last look."""
-        latest = int(self._storage.meta("sequence"))
-        if latest != self._seen and self._statistics is not None:
-            self._statistics.forget_changes()
-            self._seen = latest
 
     # looking after
 

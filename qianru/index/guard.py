@@ -7,17 +7,18 @@ from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from qianru.index.collection import Collection
+    from qianru.index.readable import Readable
 
+C = TypeVar("C", bound="Readable")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def guarded(method: Callable[Concatenate[Collection, P], R]) -> Callable[Concatenate[Collection, P], R]:
+def guarded(method: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C, P], R]:
     """The method, let in when no other thread is inside."""
 
     @wraps(method)
-    def alone(self: Collection, *args: P.args, **kwargs: P.kwargs) -> R:
+    def alone(self: C, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.entered():
             return method(self, *args, **kwargs)
 
