@@ -81,6 +81,19 @@ def test_two_passes_have_the_gradient_of_one(batch: Any, config: LossConfig, mod
     assert_same(packed(model, batch, config), packed(model, batch, config, memory_tokens=12))
 
 
+@pytest.mark.parametrize("memory_tokens", [1 << 20, 12], ids=["one pass", "two passes"])
+def test_in_bfloat16_the_gradient_points_the_same_way(memory_tokens: int, model: Any) -> None:
+    exact = packed(model, BATCH, LossConfig(temperature=0.1))[1]
+    forward = Forward(model.network, "cpu", model.tokenizer.special_ids(), bfloat16=True)
+    queries, documents = (tokenized(model, texts, "") for texts in texts_of(BATCH))
+    _, rounded = gradients(model.network, lambda: backward(
+        forward, queries, documents, lambda q, d: loss_of(LossConfig(temperature=0.1), BATCH, q, d, 0),
+        memory_tokens=memory_tokens))
+    one, other = (torch.cat([grads[name].flatten() for name in exact]) for grads in (exact, rounded))
+    assert other.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.995
+
+
 def test_dropout_falls_alike_in_both_passes(model: Any) -> None:
     """So that the second pass goes through the very numbers of the first, and the random numbers after it agree."""
     for layer in model.network.backbone.layers:

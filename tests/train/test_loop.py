@@ -189,7 +189,7 @@ class Stop(Exception):
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     options: dict[str, Any], config: TrainConfig, tmp_path: Path
 ) -> None:
-    config = replace(config, **options)
+    config = replace(config, steps=9, **options)
     whole = train(replace(config, output=str(tmp_path / "whole"))).folder
 
     def stop(step: Any) -> None:
