@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from qianru.errors import BadInput, require
 from qianru.evaluate.data import Clusters, Label, Labelled
 from qianru.evaluate.encode import Encoder, roles_of
+from qianru.evaluate.learning import SEED, Learner
 from qianru.evaluate.outcome import Outcome
 from qianru.evaluate.task import Task
 from qianru.types import Embeddings, Kind
 
-SEED = 42                 # mteb's, for every draw
-MAX_ITERATIONS = 100
 SET_BATCH, DRAW_BATCH = 500, 512      # of k-means, over the data's own sets and over draws
 
 
@@ -30,7 +29,7 @@ def classify(encoder: Encoder, task: Task, data: Labelled) -> Outcome:
     places = {row: place for place, row in enumerate(union)}
     kind = _one_kind(encoder, task)
     role, _ = roles_of(task, kind, encoder)
-    train = _matrix(encoder.encode([data.train_texts[row] for row in union], role, [kind]), kind)
+    learner = Learner(_matrix(encoder.encode([data.train_texts[row] for row in union], role, [kind]), kind))
     test = _matrix(encoder.encode(data.texts, role, [kind]), kind)
     numbers = _numbers([*data.train_labels, *data.labels])
     train_labels = np.array([numbers[label] for label in data.train_labels])
@@ -41,7 +40,7 @@ def classify(encoder: Encoder, task: Task, data: Labelled) -> Outcome:
     for draw in draws:
         rows = frozenset(draw)
         if rows not in seen:        # where labels have fewer samples than are drawn, every draw is the same
-            seen[rows] = _predicted(train[[places[row] for row in draw]], train_labels[draw], test)
+            seen[rows] = learner.predicted([places[row] for row in draw], train_labels[draw], test)
         predicted = seen[rows]
         right += predicted == labels
         repeats.append(_label_metrics(labels, predicted))
@@ -49,17 +48,6 @@ def classify(encoder: Encoder, task: Task, data: Labelled) -> Outcome:
     shares = (right / len(draws)).tolist()
     texts = {str(i): (text,) for i, text in enumerate(data.texts)}
     return Outcome(scores, {str(i): share for i, share in enumerate(shares)}, texts=texts, repeats=tuple(repeats))
-
-
-def _predicted(train: Any, labels: NDArray[np.int64], test: Any) -> NDArray[np.int64]:
-    """The labels of the rows to test, by logistic regression on those to learn from."""
-    linear = require("sklearn.linear_model", "evaluate", "Classification")
-    model = linear.LogisticRegression(max_iter=MAX_ITERATIONS, random_state=SEED)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")          # that 100 steps did not converge is part of the definition
-        model.fit(train, labels)
-    predicted: NDArray[np.int64] = model.predict(test)
-    return predicted
 
 
 def undersampled(labels: Sequence[Label], per_label: int, draws: int) -> list[list[int]]:
