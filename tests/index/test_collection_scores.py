@@ -111,3 +111,23 @@ def test_equal_scores_come_in_the_order_of_adding(tmp_path: Path) -> None:
     with Collection.create(tmp_path / "c") as collection:
         collection.add([Document(str(i), "明月几时有") for i in range(50)])
         assert [hit.id for hit in collection.search("明月", k=7)] == [str(i) for i in range(7)]
+
+
+def test_answers_stay_when_the_postings_come_into_memory(tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="postings in memory need numba: pip install 'qianru[fast]'")
+    words = "春夏秋冬山水风花雪月"
+    texts = [" ".join(words[(i * j) % 10] + words[(i + j) % 10] for j in range(1 + i % 5)) for i in range(60)]
+    with Collection.create(tmp_path / "c") as collection:
+        collection.add([Document(str(i), text) for i, text in enumerate(texts)])
+        asked = [*words, "春山 花月", "冬"]
+        cold = [collection.search(query, 7) for query in asked]
+        for _ in range(6):
+            collection.search_many(asked)
+        assert [collection.search(query, 7) for query in asked] == cold
+        collection.delete(["3", "4"])
+        collection.add([Document("5", "春山 花月"), Document("60", "夏"), Document("61", "春山春山春山")])
+        warm = [[(hit.id, hit.score) for hit in collection.search(query, 7)] for query in asked]
+    with Collection.open(tmp_path / "c") as collection:
+        again = [[(hit.id, hit.score) for hit in collection.search(query, 7)] for query in asked]
+    assert [[id for id, _ in hits] for hits in warm] == [[id for id, _ in hits] for hits in again]
+    assert_allclose([score for hits in warm for _, score in hits], [score for hits in again for _, score in hits], 1e-5)
