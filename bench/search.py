@@ -43,7 +43,7 @@ REPEATS = 5
 CLOSE = 1e-5                # scores this near are equal
 BLOCK = 16_384
 FILTERS = {"1 % by lot": "share < 1", "10 % by lot": "share < 10", "50 % by lot": "share < 50",
-           "laws (50 %)": "source = law"}
+           "laws (50 %)": "source = 'law'"}
 PARTS = ("sizes", "graph", "filters")
 
 

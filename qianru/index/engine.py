@@ -58,6 +58,7 @@ class EngineIndex:
         self._seal = seal
         self._indexed = set(shard.info().payload_schema)
         self._marked = True      # nothing has been taken in since the last mark
+        self._outside = len(self) if seal.n_outside is None else seal.n_outside
 
     @classmethod
     def create(
@@ -149,6 +150,7 @@ class EngineIndex:
                 self._indexed.add(key)
             points = list(_points(rows, payloads, start, end))
             self._update(engine.UpdateOperation.upsert_points(points))
+            self._outside += len(points)
 
     def delete(self, ids: IntArray) -> None:
         """As Index.delete."""
@@ -192,17 +194,16 @@ class EngineIndex:
         """Says durably that all up to this transaction is in the engine."""
         self.flush()
         with _guarded(self._path, "written"):
-            seal = replace(self._seal, sequence=sequence, n_points=None, files=None, boot=boot())
+            seal = replace(self._seal, sequence=sequence, n_outside=self._outside, n_points=None, files=None,
+                           boot=boot())
             seal.write(self._path)
         self._seal = seal
         self._marked = True
 
     def wants_graph(self) -> bool:
         """Whether there are enough dense vectors outside a graph that building one would do something."""
-        if "dense" not in self.kinds:
-            return False
-        without = len(self) - self._opened().info().indexed_vectors_count
-        return without * self._seal.dim * 4 > GRAPH_ABOVE_KB * 1024
+        # the engine's own count of indexed vectors has sparse and deleted ones in it
+        return "dense" in self.kinds and self._outside * self._seal.dim * 4 > GRAPH_ABOVE_KB * 1024
 
     def optimize(self, progress: Progress | None = None) -> bool:
         """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.
@@ -219,6 +220,7 @@ class EngineIndex:
             _check_room(self._path, 2 * size)
             self._marked = False
             done = shard.optimize()
+            self._outside = 0       # what is left out is less than a graph would be worth
         self.mark(self.sequence)
         if progress is not None:
             progress(1, 1)

@@ -37,6 +37,7 @@ class Seal:
     n_points: how many it held when sealed;  files: path -> [size, checksum];  both None while it is being changed
     boot: the run of the machine in which the change began
     precision: of the dense vectors
+    n_outside: at most how many of these stand outside the graph; None if it was not counted
     """
 
     kinds: tuple[Kind, ...]
@@ -46,6 +47,7 @@ class Seal:
     files: dict[str, list[int]] | None = None
     boot: str = ""
     precision: DensePrecision = "float32"
+    n_outside: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Seal:

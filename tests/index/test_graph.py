@@ -91,6 +91,24 @@ def test_an_index_that_is_empty_is_an_index(words: WordVectorModel, tmp_path: Pa
         assert follower._index is follower._engine
 
 
+def test_vectors_get_a_graph_also_beside_words(
+    words: WordVectorModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine counts sparse vectors as indexed from the start; with them the dense ones never got a graph."""
+    monkeypatch.setattr("qianru.index.engine.GRAPH_ABOVE_KB", 50)
+    with Collection.create(tmp_path / "c", ["bm25", words]) as collection:
+        collection.add([Document(str(i), word(i)) for i in range(N)])
+        assert collection.optimize()
+        assert not collection.optimize()
+        collection.add([Document(f"又{i}", word(i)) for i in range(450)])       # 57 KB outside
+        assert collection.optimize()
+    with Collection.open(tmp_path / "c") as again:
+        assert not again.optimize()
+        engine = again._follow()._engine
+        assert engine is not None
+        assert list(engine._path.glob("shard/segments/*/vector_index-dense/graph*"))
+
+
 def test_few_vectors_get_no_graph(words: WordVectorModel, tmp_path: Path) -> None:
     with Collection.create(tmp_path / "c", words) as collection:
         collection.add([word(1), word(2)])
