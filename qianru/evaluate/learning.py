@@ -64,13 +64,13 @@ class _Span:
         triangle, order, rank, _ = lapack.dpstrf(products, lower=1, tol=NO_LENGTH * longest)
         order -= 1                                   # LAPACK counts from 1
         triangle = np.tril(triangle)[:, :rank]       # rows that others span need no coordinate of their own
-        self.coordinates = np.empty_like(triangle)
+        self.coordinates = np.empty(triangle.shape, np.float32)      # as dense vectors have
         self.coordinates[order] = triangle
         self._corner, self._spanning = triangle[:rank], wide[order[:rank]]
 
-    def turned_back(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    def turned_back(self, coefficients: NDArray[np.floating]) -> NDArray[np.float64]:
         """(d, labels) of (labels, r) what was learnt of the coordinates."""
         linalg = require("scipy.linalg", "evaluate", "Classification of sparse vectors")
-        shares = linalg.solve_triangular(self._corner, coefficients.T, lower=True, trans="T")
+        shares = linalg.solve_triangular(self._corner, coefficients.astype(np.float64).T, lower=True, trans="T")
         back: NDArray[np.float64] = np.asarray(self._spanning.T @ shares)
         return back

@@ -15,3 +15,4 @@ class Outcome:
     gold: Mapping[str, float] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     repeats: tuple[Mapping[str, float], ...] = ()
+    similarities: Mapping[str, float] = field(default_factory=dict)

@@ -43,8 +43,24 @@ def judge_pairs(encoder: Encoder, task: Task, data: Pairs, weights: Mapping[Kind
         scores = agreement({"similarity": similarity, **named}, gold.astype(np.int64))
     names = [str(i) for i in range(len(gold))]
     texts = dict(zip(names, zip(data.left, data.right, strict=True), strict=True))
-    per_item = dict(zip(names, similarity.tolist(), strict=True))
-    return Outcome(scores, per_item, dict(zip(names, gold.tolist(), strict=True)), texts)
+    judged = named[_deciding(task.main_score, tuple(named), scores)]
+    per_item = dict(zip(names, judged.tolist(), strict=True))
+    own = {} if judged is similarity else dict(zip(names, similarity.tolist(), strict=True))
+    return Outcome(scores, per_item, dict(zip(names, gold.tolist(), strict=True)), texts, similarities=own)
+
+
+def _deciding(main_score: str, named: Sequence[str], scores: Mapping[str, float]) -> str:
+    """Of the similarities named that which the main score is of; the first is the model's own.
+
+    >>> _deciding("max_ap", ("cosine", "euclidean"), {"cosine_ap": 0.5, "euclidean_ap": 0.6})
+    'euclidean'
+    >>> _deciding("similarity_ap", ("cosine", "euclidean"), {"cosine_ap": 0.5, "euclidean_ap": 0.6})
+    'cosine'
+    """
+    of, _, measure = main_score.partition("_")
+    if of == "max":
+        return max(named, key=lambda name: scores[f"{name}_{measure}"])
+    return of if of in named else named[0]
 
 
 def mine_bitext(encoder: Encoder, task: Task, data: Pairs, weights: Mapping[Kind, float] | None) -> Outcome:

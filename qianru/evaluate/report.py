@@ -102,7 +102,7 @@ def score_of(result: Result, n_resamples: int = N_RESAMPLES, seed: int = 0) -> E
 
 
 def _split(label: str, result: Result, precision: float, seed: int) -> Split:
-    values = np.array(list(result.per_item.values()))
+    values = np.array([(result.similarities or result.per_item)[name] for name in result.per_item])
     alike = alike_by_gold(np.array([result.gold[name] for name in result.per_item]))
     together, apart = values[alike == 1], values[alike == 0]
     return Split(label, result.task, together, apart, _suggested(together, apart, precision, seed))

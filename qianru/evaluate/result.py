@@ -3,7 +3,7 @@
     results/bge-m3/1f0c9a7be2d4/   with other vectors than dense ones: 1f0c9a7be2d4-sparse, …-dense-sparse-multi
         model_meta.json            which model it was
         STSB.json                  mteb's layout: {"task_name": …, "scores": {"test": [{"main_score": …, …}]}, …}
-        STSB.items.jsonl.gz        ours: {"id": …, "value": …, "gold": …, "texts": […]} a line
+        STSB.items.jsonl.gz        ours: {"id": …, "value": …, "gold": …, "similarity": …, "texts": […]} a line
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Result:
     per_item: id -> value for one item, by the type:
         Retrieval, Reranking: a query's main metric;  BitextMining: a pair's share of F1;  Classification: a text's
         share of the draws that labelled it right;  Clustering: a draw's v-measure; the mean of these is the main score
-        STS, PairClassification: a pair's similarity, to be held against gold; the main score is no mean of these
+        STS, PairClassification: a pair's similarity, to be held against gold; the main score is no mean of these.
+        Where that is the best of several similarities, as max_ap is, it is the one that is best
     gold: id -> what the data says of a pair: its score or label; empty for the other types
+    similarities: id -> a pair's similarity by the model's own measure, where per_item is of another; else empty
     texts: id -> what the item reads, for people: the query, the two sides of a pair, the text; may be empty
     n_texts, n_truncated: texts that were embedded, and those of them that were too long for the model
     prompts: role -> what was asked for with it;  seconds: that it took;  versions: package -> version
@@ -61,6 +63,7 @@ class Result:
     kinds: tuple[str, ...] = ("dense",)
     per_item: Mapping[str, float] = field(default_factory=dict)
     gold: Mapping[str, float] = field(default_factory=dict)
+    similarities: Mapping[str, float] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     repeats: tuple[Mapping[str, float], ...] = ()
     n_texts: int = 0
@@ -77,7 +80,8 @@ class Result:
             if not math.isfinite(value):
                 raise BadInput(f"{self.model} gets {name} = {value} on {self.task}, which is no finite number. Look "
                                "for NaN, infinity or rows of zeros in its vectors.")
-        stray = [name for part in (self.gold, self.texts) for name in part if name not in self.per_item]
+        told = (self.gold, self.similarities, self.texts)
+        stray = [name for part in told for name in part if name not in self.per_item]
         if stray:
             raise BadInput(f"{self.task} tells something of {stray[0]!r}, which has no value of its own.")
 
@@ -160,6 +164,8 @@ class Result:
             line: dict[str, Any] = {"id": name, "value": value}
             if name in self.gold:
                 line["gold"] = self.gold[name]
+            if name in self.similarities:
+                line["similarity"] = self.similarities[name]
             if name in self.texts:
                 line["texts"] = list(self.texts[name])
             yield _json(line, indent=None)
@@ -187,9 +193,9 @@ def plain_name(name: str) -> str:
 
 
 def _read_items(path: Path) -> dict[str, dict[str, Any]]:
-    """per_item, gold and texts from the file beside; empty if there is none."""
+    """per_item and what belongs to it from the file beside; empty if there is none."""
     items = path.with_name(path.stem + ITEMS)
-    found: dict[str, dict[str, Any]] = {"per_item": {}, "gold": {}, "texts": {}}
+    found: dict[str, dict[str, Any]] = {"per_item": {}, "gold": {}, "similarities": {}, "texts": {}}
     try:
         lines = gzip.decompress(items.read_bytes()).splitlines()
         for line in lines:
@@ -197,6 +203,8 @@ def _read_items(path: Path) -> dict[str, dict[str, Any]]:
             found["per_item"][said["id"]] = float(said["value"])
             if "gold" in said:
                 found["gold"][said["id"]] = float(said["gold"])
+            if "similarity" in said:
+                found["similarities"][said["id"]] = float(said["similarity"])
             if "texts" in said:
                 found["texts"][said["id"]] = tuple(said["texts"])
     except FileNotFoundError:

@@ -82,7 +82,8 @@ def evaluate(model: Model | str, task: Task, how: How = How(), *, progress: Prog
         model=name + _mixture(encoder, how), fingerprint=spec.fingerprint, kinds=encoder.kinds,
         main_score=task.main_score,
         scores=outcome.scores, per_item=outcome.per_item, gold=outcome.gold, texts=outcome.texts,
-        repeats=outcome.repeats, n_texts=encoder.n_texts, n_truncated=encoder.n_truncated,
+        similarities=outcome.similarities, repeats=outcome.repeats,
+        n_texts=encoder.n_texts, n_truncated=encoder.n_truncated,
         prompts=prompts_used(ready, encoder, sorted(roles)), seconds=time.perf_counter() - begun, versions=_versions(),
     )
 

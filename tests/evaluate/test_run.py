@@ -15,6 +15,7 @@ from test_search import Everything
 
 from qianru.errors import BadInput, UnknownName
 from qianru.evaluate.fitting import FRESH
+from qianru.evaluate.report import score_of
 from qianru.evaluate.result import Result, read_results
 from qianru.evaluate.run import Failed, How, evaluate, evaluate_all
 from qianru.evaluate.task import Task
@@ -169,3 +170,23 @@ def test_models_that_follow_instructions_are_given_the_tasks(
     plain = Instructed()
     evaluate(plain, task, How(instructions=False))
     assert {instruction for _, instruction in plain.asked} == {None}
+
+
+def test_the_items_of_a_best_of_several_similarities_are_those_of_the_best(tmp_path: Path) -> None:
+    """By cosine the wrong pair is the nearer one, by distance the right one: rows of length 1, 1 and of length 10."""
+    vectors = {"甲": [1.0, 0.0], "乙": [0.0, 1.0], "丙": [10.0, 0.0], "丁": [6.0, 8.0]}
+
+    class Given(Hashed):
+        def encode(self, texts: Iterable[str], **_: Any) -> Embeddings:
+            made = np.array([vectors[text] for text in texts])
+            return Embeddings("given", np.ones(len(made), np.int64), dense=made)
+
+    rows = [{"sentence1": "甲", "sentence2": "乙", "label": 1}, {"sentence1": "丙", "sentence2": "丁", "label": 0}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = Task(name="对", type="PairClassification", layout="table", files={"file": "a.jsonl"}, folder=tmp_path)
+    result = evaluate(Given(), task)
+    assert (result.scores["cosine_ap"], result.scores["euclidean_ap"], result.main) == (0.5, 1.0, 1.0)
+    assert result.per_item == pytest.approx({"0": -2.0, "1": -12.0}), "manhattan, the first of the best"
+    assert result.similarities == pytest.approx({"0": 0.0, "1": 0.6})
+    assert np.isfinite(score_of(result).low), "the items give the score, so it has an interval"
+    assert Result.read(result.write(tmp_path / "results")) == result
