@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence, Sized
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +32,7 @@ from qianru.index.searcher import PlanLike, Searcher
 from qianru.index.shelf import Shelf
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
+from qianru.index.turns import Turns
 from qianru.index.writer import Report, Writer
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
@@ -62,7 +62,7 @@ class Collection(Readable):
         self.model = model
         self._storage = storage
         self._lock = lock
-        self._guard = threading.RLock()
+        self._guard = Turns()
         self._closed = False
         self._layout = Layout.from_json(storage.meta("layout"), model.spec)
         self._bm25 = next((part for part in parts_of(model) if isinstance(part, BM25)), None)

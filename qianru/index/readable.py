@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -21,6 +20,7 @@ from qianru.index.plan import Fusion, Plan, whole
 from qianru.index.searcher import PlanLike, Searcher, as_filter
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
+from qianru.index.turns import Turns
 from qianru.models.base import Model, Reranker
 from qianru.types import Document, Embeddings, Hit, Kind
 
@@ -35,7 +35,7 @@ class Readable:
     model: Model
     _storage: Storage
     _lock: BaseFileLock | None
-    _guard: threading.RLock
+    _guard: Turns
     _closed: bool
     _layout: Layout
     _statistics: StoredStatistics | None
