@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from qianru.index.keeping import Given, keep, kept, loaded, told_parts
 from qianru.index.layout import Layout
 from qianru.index.plan import Fusion, Plan, whole
 from qianru.index.searcher import PlanLike, Searcher, as_filter
+from qianru.index.turns import Turns
 from qianru.index.writer import Report
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
@@ -58,7 +58,7 @@ class ClusterCollection(Collection):
         self.model = model
         self._home, self._index, self._facts = home, index, dict(facts)
         self._told_at = time.monotonic()
-        self._guard = threading.RLock()
+        self._guard = Turns()
         self._inside = 0
         self._closed = False
         self._layout = Layout.from_json(facts["layout"], model.spec)
