@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.scores import Postings, dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
-from qianru.scores.exact import PRECISIONS, Precision, dense, sparse
+from qianru.scores.exact import PRECISIONS, DenseSearch, Precision, dense, maxsim, sparse
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Ragged, SparseRows
 
@@ -24,7 +24,7 @@ from qianru.types import FloatArray, IntArray, Ragged, SparseRows
 def backend(with_numba: bool) -> Iterator[None]:
     """With or without numba, however small the work is."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (dense, sparse):
+        for module in (dense, maxsim, sparse):
             patch.setattr(module, "has_numba", lambda: with_numba)
             patch.setattr(module, "WORTH_COMPILED", -1)
         yield
@@ -126,18 +126,24 @@ def ragged(parts: list[FloatArray], d: int) -> Ragged:
 
 
 @st.composite
-def multi(draw: st.DrawFn, most: int) -> list[FloatArray]:
+def multi(draw: st.DrawFn, most: int, d: int) -> list[FloatArray]:
     n = draw(st.integers(0, most))
-    return [draw(arrays(np.float32, (draw(st.sampled_from([0, 1, 2, 4])), 2), elements=small)) for _ in range(n)]
+    return [draw(arrays(np.float32, (draw(st.sampled_from([0, 1, 2, 4])), d), elements=small)) for _ in range(n)]
 
 
-@settings(deadline=None)
-@given(multi(3), multi(12), st.integers(0, 8), st.integers(1, 7))
-def test_maxsim_is_what_a_loop_finds(asked: list[FloatArray], told: list[FloatArray], k: int, size: int) -> None:
+@pytest.mark.parametrize("with_numba", [True, False])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@settings(deadline=None, max_examples=50)
+@given(multi(3, 8), multi(12, 8), st.integers(0, 8), st.integers(1, 7))
+def test_maxsim_is_what_a_loop_finds(
+    precision: Precision, with_numba: bool, asked: list[FloatArray], told: list[FloatArray], k: int, size: int
+) -> None:
     ids = np.arange(len(told))[::-1] * 3
-    found = maxsim_top_k(ragged(asked, 2), in_blocks(ids, size, lambda part: ragged(told[part], 2)), k)
+    with backend(with_numba):
+        found = maxsim_top_k(ragged(asked, 8), in_blocks(ids, size, lambda part: ragged(told[part], 8)), k,
+                             precision=precision)
     rows = [np.arange(len(told))] * len(asked)
-    given = maxsim_candidates(ragged(asked, 2), rows, ragged(told, 2))
+    given = maxsim_candidates(ragged(asked, 8), rows, ragged(told, 8))
     for ranking, values, query in zip(found, given, asked, strict=True):
         scores = [float(np.mean([max(token @ other for other in document) for token in query]))
                   if len(query) and len(document) else None for document in told]
@@ -216,3 +222,32 @@ def test_a_search_that_grows_goes_on_by_compiled_code(monkeypatch: pytest.Monkey
         search.offer(part, vectors)
     for ranking, query in zip(search.rankings(), queries, strict=True):
         same(ranking, best_by_hand(ids, (documents @ query).tolist(), 40))
+
+
+@pytest.mark.parametrize("with_numba", [True, False])
+@pytest.mark.parametrize("offsets", [[0, 10**8, 1], [0, -1, 1], [1, 1, 1]])
+def test_rows_that_are_not_where_they_say_are_refused(offsets: list[int], with_numba: bool) -> None:
+    documents = SparseRows.from_rows([{0: 1.0, 1: 2.0}, {1: 1.0}], 4)
+    lying = SparseRows(np.array(offsets), np.array([1]), np.ones(1, np.float32), 4)
+    tokens = Ragged(np.ones((1, 4), np.float32), np.array(offsets))
+    whole = Ragged(np.ones((1, 4), np.float32), np.array([0, 1]))
+    with backend(with_numba):
+        with pytest.raises(BadInput, match="begin at 0 and not fall"):
+            Postings(np.arange(2), documents).top_k(lying, 1)
+        with pytest.raises(BadInput, match="begin at 0 and not fall"):
+            Postings(np.arange(2), lying)
+        with pytest.raises(BadInput, match="begin at 0 and not fall"):
+            maxsim_top_k(tokens, [], 1)
+        with pytest.raises(BadInput, match="begin at 0 and not fall"):
+            maxsim_top_k(whole, [(np.arange(2), tokens)], 1)
+
+
+def test_ids_beyond_64_bits_with_a_sign_are_refused() -> None:
+    with pytest.raises(BadInput, match="9223372036854775813"):
+        dense_top_k(np.ones((1, 4), np.float32), [(np.array([2**63 + 5], np.uint64), np.ones((1, 4), np.float32))], 1)
+
+
+def test_a_block_has_an_id_for_each_vector_of_a_search_in_steps() -> None:
+    for n_ids, n_vectors in ((5, 2), (2, 5)):
+        with pytest.raises(ShapeMismatch, match=f"not {n_ids} for {n_vectors}"):
+            DenseSearch(np.ones((1, 4), np.float32), 9).offer(np.arange(n_ids), np.ones((n_vectors, 4), np.float32))

@@ -19,7 +19,7 @@ def checked_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], Part]]:
     """The blocks with ids as int64, telling how many documents are done.
 
-    Raises ShapeMismatch where ids and vectors are not as many, BadInput for ids that are no whole numbers.
+    Raises ShapeMismatch where ids and vectors are not as many, BadInput for ids that are no whole numbers of 64 bits.
     """
     done = 0
     for ids, part in blocks:
@@ -29,6 +29,8 @@ def checked_blocks(
                            f"{numbers.shape}.")
         if len(numbers) != len(part):
             raise ShapeMismatch(f"A block has one id for each document, not {len(numbers)} for {len(part)}.")
+        if numbers.dtype == np.uint64 and len(numbers) and numbers.max() >= 2**63:
+            raise BadInput(f"Ids go up to 2**63 - 1; these go up to {numbers.max()}.")
         yield numbers.astype(np.int64, copy=False), part
         done += len(part)
         if progress is not None:
@@ -40,6 +42,12 @@ def checked_matrix(vectors: FloatArray, dim: int | None, what: str) -> None:
     if vectors.ndim != 2 or (dim is not None and vectors.shape[1] != dim):
         raise ShapeMismatch(f"{what} stand in rows of {'equal length' if dim is None else f'{dim} numbers'}, not in an "
                             f"array of shape {vectors.shape}.")
+
+
+def check_offsets(offsets: IntArray, what: str) -> None:
+    """BadInput unless they begin at 0 and never fall: compiled code would look where nothing is."""
+    if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
+        raise BadInput(f"The offsets of {what} must begin at 0 and not fall. Were they read from a damaged file?")
 
 
 def narrowed(vectors: FloatArray) -> NDArray[np.float32]:

@@ -20,20 +20,21 @@ def has_numba() -> bool:
 
 def compiled(function: Kernel) -> Kernel:
     """The function compiled at its first call, without the interpreter's lock; kept on disk if there is a place."""
-    return _compiled(function, set())
+    return machine_code(function, set())
 
 
 def compiled_sums(function: Kernel) -> Kernel:
     """The same, with sums in an order that suits the processor, but always in that order."""
-    return _compiled(function, {"contract", "reassoc", "nsz"})
+    return machine_code(function, {"contract", "reassoc", "nsz"})
 
 
 def compiled_finite(function: Kernel) -> Kernel:
     """The same, and for numbers that are finite: maxima are then looked for in many places at once."""
-    return _compiled(function, {"contract", "reassoc", "nsz", "nnan", "ninf"})
+    return machine_code(function, {"contract", "reassoc", "nsz", "nnan", "ninf"})
 
 
-def _compiled(function: Kernel, fastmath: set[str]) -> Kernel:
+def machine_code(function: Kernel, fastmath: set[str]) -> Kernel:
+    """The function compiled at its first call, with these liberties of LLVM's in its sums."""
     import numba
 
     kernel: Any
@@ -67,4 +68,12 @@ def spread(work: Callable[[int, int], None], n: int, n_threads: int | None, leas
 
 @lru_cache
 def _threads(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, thread_name_prefix="qianru-exact")
+    _forget_threads_in_children()
+    return ThreadPoolExecutor(n, thread_name_prefix="qianru")
+
+
+@lru_cache
+def _forget_threads_in_children() -> None:
+    """A forked process has none of these threads, and would wait for them for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_threads.cache_clear)

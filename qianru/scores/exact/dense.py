@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from qianru.errors import UnknownName
+from qianru.errors import ShapeMismatch, UnknownName
 from qianru.scores.best import checked_k
 from qianru.scores.exact.blocks import (
     check_finite,
@@ -77,12 +77,14 @@ class DenseSearch:
         self._fast: _Compiled | None = None
 
     def offer(self, ids: IntArray, vectors: FloatArray, lengths: NDArray[np.float64] | None = None) -> None:
-        """Takes in documents: ids (b,), vectors (b, d).
+        """Takes in documents: ids (b,), vectors (b, d); ShapeMismatch if these are not as many.
 
         lengths: of vectors that are known to be finite, so that these need not be looked at
         """
         q, dim = self._queries.shape
         checked_matrix(vectors, dim, "Documents")
+        if len(ids) != len(vectors):
+            raise ShapeMismatch(f"A block has one id for each document, not {len(ids)} for {len(vectors)}.")
         if not q or not self._k:
             return
         self._work += q * dim * len(ids)

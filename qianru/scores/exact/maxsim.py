@@ -14,6 +14,7 @@ from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.scores.best import checked_k
 from qianru.scores.exact.blocks import (
     check_finite,
+    check_offsets,
     check_products,
     checked_blocks,
     checked_matrix,
@@ -55,10 +56,12 @@ def maxsim_top_k(
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     checked_matrix(queries.data, None, "Token vectors")
+    check_offsets(queries.offsets, "token vectors")
     asking = np.flatnonzero(np.diff(queries.offsets))
     search = _Search(*_checked(queries, asking, "query"), checked_k(k), precision, n_threads)
     for ids, documents in checked_blocks(blocks, progress):
         checked_matrix(documents.data, queries.data.shape[1], "Token vectors of documents")
+        check_offsets(documents.offsets, "token vectors")
         if k and len(asking):
             search.offer(ids, documents)
     found: list[Ranked] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)

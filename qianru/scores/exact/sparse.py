@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qianru.errors import BadInput
 from qianru.scores.best import Best, best_of, checked_k
-from qianru.scores.exact.blocks import checked_blocks
+from qianru.scores.exact.blocks import check_offsets, checked_blocks
 from qianru.scores.exact.compiled import has_numba, spread
 from qianru.scores.ranking import Ranked
 from qianru.types import FloatArray, IntArray, Progress, SparseRows
@@ -184,7 +184,8 @@ def _parts(rows: SparseRows) -> Iterable[tuple[int, int]]:
 
 
 def checked_weights(rows: SparseRows) -> NDArray[np.float32]:
-    """The weights as float32. BadInput for one that is not finite then."""
+    """The weights as float32. BadInput for one that is not finite then, and for rows that are not where they say."""
+    check_offsets(rows.offsets, "sparse vectors")
     with np.errstate(over="ignore"):
         weights = rows.weights.astype(np.float32, copy=False)
     if not np.isfinite(weights).all():
