@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qianru.errors import BadInput
 from qianru.evaluate.resampling import Statistic
 from qianru.evaluate.result import Result
-from qianru.types import FloatArray, IntArray
+from qianru.scores.cuts import Cuts, ties
+from qianru.types import FloatArray
 
 
 def statistic_of(result: Result, ids: Sequence[str]) -> Statistic:
@@ -132,36 +132,13 @@ class _Ranks:
 
     def __init__(self, values: FloatArray) -> None:
         self.order = np.argsort(values, kind="stable")
-        self.starts, self.group = _ties(values[self.order], self.order)
+        self.starts, self.group = ties(values[self.order], self.order)
 
     def __call__(self, counts: FloatArray) -> FloatArray:
         sizes = np.add.reduceat(counts[:, self.order], self.starts, axis=1)     # (b, g)
         ranks = np.cumsum(sizes, 1) - (sizes - 1) / 2
         shared: FloatArray = ranks[:, self.group]
         return shared
-
-
-class Cuts:
-    """(b, n) counts -> (b, g) positives and items at or above each distinct score, highest first."""
-
-    def __init__(self, scores: FloatArray, labels: FloatArray) -> None:
-        self.order = np.argsort(-scores, kind="stable")
-        self.starts, _ = _ties(scores[self.order], self.order)
-        self.positive = (labels > 0)[self.order]
-
-    def __call__(self, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-        ordered = counts[:, self.order]
-        right = np.add.reduceat(ordered * self.positive, self.starts, axis=1)
-        taken = np.add.reduceat(ordered, self.starts, axis=1)
-        return np.cumsum(right, 1), np.cumsum(taken, 1)
-
-
-def _ties(ordered: FloatArray, order: IntArray) -> tuple[IntArray, IntArray]:
-    """(g,) where runs of equal values begin, and (n,) the run of each item in its first order."""
-    new: NDArray[np.bool_] = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    group = np.empty(len(order), np.int64)
-    group[order] = np.cumsum(new) - 1
-    return np.flatnonzero(new), group
 
 
 def _correlation(left: FloatArray, right: FloatArray, counts: FloatArray) -> FloatArray:

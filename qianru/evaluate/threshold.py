@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qianru.evaluate.resampling import Estimate, resample
-from qianru.evaluate.statistics import Cuts
+from qianru.scores.cuts import Cuts, cut_reaching
 from qianru.types import FloatArray
 
 PRECISION = 0.9
@@ -42,22 +42,15 @@ def suggest(
     if not n or not positive.any():
         return None
     cuts = Cuts(similarities, positive.astype(np.float64))
-    values = similarities[cuts.order][cuts.starts]                 # of each cut, highest first
     least = max(1, min(LEAST_PAIRS, n // 20))
-
-    def cut_of(counts: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        right, taken = cuts(counts)
-        good = (right >= precision * taken) & (taken >= least)
-        last = len(values) - 1 - good[:, ::-1].argmax(1)           # the lowest that is good
-        return np.where(good.any(1), last, -1), right, taken
-
-    (cut,), right, taken = cut_of(np.ones((1, n)))
+    right, taken = cuts(np.ones((1, n)))
+    cut = int(cut_reaching(precision, right, taken, least)[0])
     if cut < 0:
         return None
 
     def threshold(counts: FloatArray) -> FloatArray:
-        last, _, _ = cut_of(counts)
-        chosen: FloatArray = np.where(last < 0, values[0], values[last])
+        found = cut_reaching(precision, *cuts(counts), least)
+        chosen: FloatArray = np.where(found < 0, cuts.levels[0], cuts.levels[found])
         return chosen
 
     def precision_there(counts: FloatArray) -> FloatArray:
@@ -69,7 +62,7 @@ def suggest(
         return right[:, cut] / np.maximum(right[:, -1], 1)
 
     draws = resample([threshold, precision_there, recall_there], n, n_resamples=n_resamples, seed=seed)
-    found = (float(values[cut]), float(right[0, cut] / taken[0, cut]), float(right[0, cut] / right[0, -1]))
+    found = (float(cuts.levels[cut]), float(right[0, cut] / taken[0, cut]), float(right[0, cut] / right[0, -1]))
     low, high = np.quantile(draws, [0.025, 0.975], axis=1)
     level, reached, kept = (Estimate(value, float(low[i]), float(high[i])) for i, value in enumerate(found))
     return Suggestion(level, reached, kept, precision)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qianru.errors import BadInput, ShapeMismatch
+from qianru.scores.cuts import Cuts, cut_reaching
 from qianru.types import FloatArray
 
 
@@ -39,14 +40,11 @@ def threshold_for(scores: Sequence[float] | FloatArray, relevant: Sequence[bool]
         raise BadInput("A score is not a finite number.")
     if not right.any():
         raise BadInput("None of the labelled hits is relevant, so no threshold can be found.")
-    order = np.argsort(-values, kind="stable")
-    values, right = values[order], right[order]
-    kept = np.arange(1, len(values) + 1)
-    n_right = np.cumsum(right)
-    last = np.append(values[1:] != values[:-1], True)        # of those with equal scores
-    reached = np.flatnonzero(last & (n_right / kept >= precision))
-    if not len(reached):
-        best = float((n_right / kept)[last].max())
+    cuts = Cuts(values, right)
+    (n_right,), (kept,) = cuts(np.ones((1, len(values))))
+    (place,) = cut_reaching(precision, n_right[None], kept[None])
+    if place < 0:
+        best = float((n_right / kept).max())
         raise BadInput(f"No threshold reaches a precision of {precision:.3f}; the best is {best:.3f}.")
-    place = reached[np.flatnonzero(n_right[reached] == n_right[reached[-1]])[0]]       # no more than it needs
-    return Threshold(float(values[place]), float(n_right[place] / kept[place]), float(n_right[place] / n_right[-1]))
+    return Threshold(float(cuts.levels[place]), float(n_right[place] / kept[place]),
+                     float(n_right[place] / n_right[-1]))
