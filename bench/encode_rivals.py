@@ -2,7 +2,8 @@
 
 ONNX Runtime, OpenVINO and CTranslate2 bring no loop over texts of their own, so they get ours, as good as padding can
 be: texts sorted by length, longest first, each batch padded to its longest text and no further. Pooling is part of the
-exported graph; CTranslate2, which exports none, pools in NumPy. sentence-transformers and FlagEmbedding run as they are.
+exported graph; CTranslate2, which exports none, pools in NumPy. sentence-transformers and FlagEmbedding run as they
+come.
 """
 
 from __future__ import annotations
@@ -215,7 +216,8 @@ def onnx_runtime(job: Job, precision: str) -> tuple[Encode, str]:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         def quantise(target: Path) -> None:
-            quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+            quantize_dynamic(path, target, per_channel=True, weight_type=QuantType.QInt8,
+                             op_types_to_quantize=["MatMul"])
 
         path = job.made("model-int8.onnx", quantise)
     options = onnxruntime.SessionOptions()
@@ -305,7 +307,8 @@ def ctranslate(job: Job, precision: str) -> tuple[Encode, str]:
 
 RIVALS = (
     Rival("sentence-transformers, batch 32", "float32", "sentence_transformers", sentence_transformers),
-    Rival("sentence-transformers, batch 8", "float32", "sentence_transformers", partial(sentence_transformers, batch=8)),
+    Rival("sentence-transformers, batch 8", "float32", "sentence_transformers",
+          partial(sentence_transformers, batch=8)),
     Rival("sentence-transformers, batch 32", "bfloat16", "sentence_transformers",
           partial(sentence_transformers, dtype="bfloat16")),
     *(Rival("OpenVINO", precision, "openvino", partial(open_vino, precision=precision))
