@@ -58,6 +58,7 @@ class Follower:
         self._build: GraphBuild | None = None
         self._postings: LivePostings | None = None
         self._n_asked = 0       # sparse queries that the engine has answered
+        self._n_enough = 0      # that the postings would have been worth reading, as last counted
         self._too_many = False  # weights to hold in memory
         self._index: Index = engine if engine is not None else fresh()     # an empty one counts as false
         self._sequence = self._marked = engine.sequence if engine is not None else 0
@@ -221,7 +222,9 @@ class Follower:
             return self._index.search(queries, "sparse", k, where)
         if self._postings is None and not self._too_many:
             self._n_asked += len(queries)
-            if self._n_asked >= len(self._engine):
+            if self._n_asked >= self._n_enough:
+                self._n_enough = len(self._engine)          # takes as long as a search itself
+            if self._n_asked >= self._n_enough:
                 self._postings, self._n_asked = self._in_memory(), 0
                 self._too_many = self._postings is None
         if self._postings is None:
