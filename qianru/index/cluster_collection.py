@@ -182,6 +182,10 @@ class ClusterCollection(Collection):
     def _must_write(self) -> None:
         """Whoever has the key may write."""
 
+    def _must_lie_here(self, what: str) -> None:
+        raise CollectionError(f"{self.address} lies on a server and cannot be {what} there. Push it to a folder, do it "
+                              "there, and push that to a new collection.")
+
     @property
     def _cluster_writer(self) -> ClusterWriter:
         return self._writer  # type: ignore[return-value]

@@ -12,6 +12,7 @@ from qianru.errors import BadInput, CollectionError
 from qianru.index.address import address_of, on_a_server
 from qianru.index.explanation import parts_of
 from qianru.index.follower import Follower
+from qianru.index.generation import clear_away, generation_of, place_of
 from qianru.index.guard import guarded
 from qianru.index.home import (
     DATABASE,
@@ -28,11 +29,13 @@ from qianru.index.layout import Layout
 from qianru.index.overview import facts
 from qianru.index.plan import Plan
 from qianru.index.readable import Readable
+from qianru.index.reembed import reembed, stop_reembedding
 from qianru.index.searcher import PlanLike, Searcher
 from qianru.index.shelf import Shelf
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage
 from qianru.index.turns import Turns
+from qianru.index.verification import verify
 from qianru.index.writer import Report, Writer
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
@@ -59,11 +62,17 @@ class Collection(Readable):
     def __init__(self, path: Path, storage: Storage, model: Model, lock: BaseFileLock | None) -> None:
         """Not for callers: see create and open. lock is the only writer's, None of a reader."""
         self.path = path.absolute()     # of the same folder also when the process goes to another
-        self.model = model
-        self._storage = storage
         self._lock = lock
         self._guard = Turns()
         self._closed = False
+        self._follower: Follower | None = None
+        self._take_up(storage, model)
+
+    def _take_up(self, storage: Storage, model: Model, follower: Follower | None = None) -> None:
+        """Works with the model from now on, whose tables the storage is of; follower: its index, if that is open."""
+        self.model = model
+        self._storage = storage
+        self._generation = generation_of(storage)
         self._layout = Layout.from_json(storage.meta("layout"), model.spec)
         self._bm25 = next((part for part in parts_of(model) if isinstance(part, BM25)), None)
         self._statistics = None if self._bm25 is None else StoredStatistics(storage)
@@ -71,8 +80,10 @@ class Collection(Readable):
             self._bm25.statistics = self._statistics
         self._writer = Writer(storage, model, self._layout, self._bm25, self._statistics)
         shelf = Shelf(storage, self._follow, self._layout.multi)
+        reranker = self._searcher.reranker if hasattr(self, "_searcher") else None
         self._searcher = Searcher(model, self._layout.kinds or (), shelf)
-        self._follower: Follower | None = None
+        self._searcher.reranker = reranker
+        self._follower = follower
         self._seen = -1     # transaction that a reader's BM25 statistics are of
 
     # opening and closing
@@ -115,8 +126,10 @@ class Collection(Readable):
         storage = None
         try:
             storage = Storage.open(path / DATABASE, read_only=read_only)
+            if lock is not None:
+                clear_away(path, storage)
             made_with = storage.meta("fingerprint")
-            own = kept(path, model, made_with)
+            own = kept(place_of(path, generation_of(storage)), model, made_with)
             check_model(path, made_with, own, model)
             return cls(path, storage, own, lock)
         except BaseException:
@@ -248,13 +261,43 @@ class Collection(Readable):
                 progress(1, 1)
         return begun
 
+    @property
+    def place(self) -> Path:
+        """The folder of the model and of the search engine's part."""
+        return place_of(self.path, self._generation)
+
     def _follow(self) -> Follower:
         if self._follower is None:
-            self._follower = follower_of(self.path, self._storage, self.model, self._layout, self._bm25,
+            self._follower = follower_of(self.place, self._storage, self.model, self._layout, self._bm25,
                                          read_only=self._lock is None)
         return self._follower
 
     # looking after
+
+    def reembed(
+        self, model: Given | Sequence[Given] | None = None, *, layout: Layout | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Embeds all documents with another model, which then takes over in one step; returns how many it embedded.
+
+        Until then searches by other threads and processes find by the old model, and changes are taken in. Killed or
+        interrupted, the collection is as it was, and the same call goes on with what is left. A plan that the new
+        model cannot do is put aside with a warning. Room is needed for a second set of vectors.
+        model: as for create; None goes on with the one that was interrupted
+        layout: as for create; precisions stay as they are by default
+        """
+        self._must_lie_here("re-embedded")
+        return reembed(self, model, layout, progress)
+
+    @guarded
+    def stop_reembedding(self) -> bool:
+        """Gives up a re-embedding that was interrupted, and what it has made; False if there was none."""
+        self._must_lie_here("re-embedded")
+        self._must_write()
+        return stop_reembedding(self)
+
+    def _must_lie_here(self, what: str) -> None:
+        """Raises CollectionError for a collection on a server."""
 
     @guarded
     def info(self) -> dict[str, Any]:
@@ -269,7 +312,7 @@ class Collection(Readable):
         Raises CollectionDamaged, naming the document, where the source of truth itself is not what was written.
         """
         self._must_write()
-        self._storage.verify()
+        verify(self._storage)
         self._writer.count_anew()
         self._follow().rebuild(progress)
         return self.count()

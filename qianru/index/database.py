@@ -10,7 +10,7 @@ from pathlib import Path
 from qianru.errors import CollectionDamaged, CollectionError, StorageFailed
 
 APPLICATION_ID = 0x71_69_61_6E      # "qian": tells our files from any other SQLite file
-FORMAT = 2                          # 2: has a table of multi vectors
+FORMAT = 3                          # 2: has a table of multi vectors; 3: may have a generation (see generation.py)
 MEND = "Restore the collection from a copy, or delete it and index again."
 
 

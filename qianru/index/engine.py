@@ -88,7 +88,7 @@ class EngineIndex:
             path.mkdir(parents=True, exist_ok=True)
             _check_room(path, 0)
             shard = engine.EdgeShard.create(str(path / SHARD), config)
-            seal = Seal(kinds, dim, 0, boot=boot(), precision=precision)
+            seal = Seal(kinds, dim, 0, boot=boot(), precision=precision, n_outside=0)
             seal.write(path)
         return cls(path, shard, seal)
 
@@ -204,6 +204,10 @@ class EngineIndex:
         """Whether there are enough dense vectors outside a graph that building one would do something."""
         # the engine's own count of indexed vectors has sparse and deleted ones in it
         return "dense" in self.kinds and self._outside * self._seal.dim * 4 > GRAPH_ABOVE_KB * 1024
+
+    def has_graph(self) -> bool:
+        """Whether any dense vectors are in a graph."""
+        return "dense" in self.kinds and self._opened().info().indexed_vectors_count > 0
 
     def optimize(self, progress: Progress | None = None) -> bool:
         """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ class Follower:
         self._engine = engine
         self._home = home
         self._build: GraphBuild | None = None
+        self.partner: Follower | None = None    # that of another model, which needs the notes of deletions too
         self._postings: LivePostings | None = None
         self._n_asked = 0       # sparse queries that the engine has answered
         self._n_enough = 0      # that the postings would have been worth reading, as last counted
@@ -77,6 +78,15 @@ class Follower:
 
     def catch_up(self, progress: Progress | None = None) -> None:
         """Takes in every transaction that has been committed since the last time."""
+        for done, total in self.steps():
+            if progress is not None:
+                progress(done, total)
+
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """Catches up piece by piece with what is committed when it begins, and yields (done, total) after each.
+
+        In between the collection may change; what comes then is for the next time.
+        """
         if self._build is not None and self._build.done:
             self._adopt()
         latest = int(self._storage.meta("sequence"))
@@ -100,8 +110,7 @@ class Follower:
                 if self._postings is not None:
                     self._postings.add(rows.ns, checked_sparse(weighed))
             done += len(rows.ns)
-            if progress is not None:
-                progress(done, total)
+            yield done, total
         self._sequence = latest
         if total > 5_000:
             self.mark()
@@ -111,7 +120,8 @@ class Follower:
         if self._engine is None or self._marked == self._sequence:
             return
         self._engine.mark(self._sequence)
-        last = self._sequence if self._build is None else min(self._sequence, self._build.sequence)
+        last = min(self._sequence, self._sequence if self._build is None else self._build.sequence,
+                   self._sequence if self.partner is None else self.partner._marked)
         with self._storage.transaction():
             self._storage.connection.execute("DELETE FROM deleted WHERE sequence <= ?", (last,))
             self._storage.set_meta("forgotten", last)
@@ -185,6 +195,17 @@ class Follower:
         if self._build is not None:
             self._build.stop()
         self._index.close()
+
+    def discard(self) -> None:
+        """Gives everything back where the index is of no more use."""
+        if self._build is not None:
+            self._build.stop()
+        if self._engine is not None:
+            self._engine.abandon()
+
+    def has_graph(self) -> bool:
+        """Whether dense vectors are found by a graph."""
+        return self._engine is not None and self._engine.has_graph()
 
     def _drift(self) -> float:
         """How far the mean length of now is from the one that the weights are for, as a proportion."""

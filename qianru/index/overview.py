@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qianru.index.generation import Coming, generation_of, place_of
 from qianru.index.home import sizes_bytes
 from qianru.index.keeping import named_models
 from qianru.index.plan import Plan
@@ -22,11 +23,13 @@ def facts(
     def number(sql: str) -> int:
         return int(storage.query(sql)[0][0])
 
+    coming = Coming.of(storage)
+    place = place_of(path, generation_of(storage))
     return {
         "path": str(path),
         "created": storage.meta("created"),
         "model": spec.name,
-        "named_models": named_models(path) or None,
+        "named_models": named_models(place) or None,
         "kinds": list(kinds),
         "dim": spec.dim,
         "fingerprint": spec.fingerprint,
@@ -36,4 +39,6 @@ def facts(
         "n_terms": number("SELECT count(*) FROM terms WHERE frequency > 0"),
         "mean_length": mean_length,
         "size_bytes": sizes_bytes(path),
+        **({} if coming is None else {"reembedding": {
+            "model": coming.model, "n_embedded": number("SELECT count(*) FROM next_vectors")}}),
     }

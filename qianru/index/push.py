@@ -72,7 +72,7 @@ def place_on(
 
 def given_of(collection: Collection) -> list[Given]:
     """What to make another collection of the same model with."""
-    told = collection.told_parts() if isinstance(collection, ClusterCollection) else told_parts(collection.path)
+    told = collection.told_parts() if isinstance(collection, ClusterCollection) else told_parts(collection.place)
     return given_again(told, collection.model)
 
 

@@ -14,7 +14,9 @@ from qianru.index.base import Ranking
 from qianru.index.explanation import Explanation, analyzer_of, explain
 from qianru.index.filter import Filter
 from qianru.index.follower import Follower
+from qianru.index.generation import generation_of, place_of
 from qianru.index.guard import guarded
+from qianru.index.keeping import kept
 from qianru.index.layout import Layout
 from qianru.index.plan import Fusion, Plan, whole
 from qianru.index.searcher import PlanLike, Searcher, as_filter
@@ -40,10 +42,16 @@ class Readable:
     _layout: Layout
     _statistics: StoredStatistics | None
     _searcher: Searcher
+    _follower: Follower | None
+    _generation: int
     _seen: int              # transaction that a reader's BM25 statistics are of
 
     def _follow(self) -> Follower:
         """The index, opened when it is needed first."""
+        raise NotImplementedError
+
+    def _take_up(self, storage: Storage, model: Model, follower: Follower | None = None) -> None:
+        """Works with the model from now on."""
         raise NotImplementedError
 
     @contextmanager
@@ -62,6 +70,12 @@ class Readable:
     def _refresh(self) -> None:
         """Sees what another process has committed since the last look."""
         latest = int(self._storage.meta("sequence"))
+        if latest != self._seen and generation_of(self._storage) != self._generation:
+            storage = Storage(self._storage.connection, self._storage.file)
+            model = kept(place_of(self.path, generation_of(storage)), None, storage.meta("fingerprint"))
+            if self._follower is not None:
+                self._follower.close()
+            self._take_up(storage, model)
         if latest != self._seen and self._statistics is not None:
             self._statistics.forget_changes()
             self._seen = latest

@@ -22,13 +22,14 @@ class StoredStatistics:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._terms = storage.table("terms")
         self.forget_changes()
 
     def forget_changes(self) -> None:
         """Back to what the database says."""
         self.n_documents = int(self._storage.meta("n_documents", 0))
         self.n_tokens = int(self._storage.meta("n_tokens", 0))
-        last = self._storage.query("SELECT max(term_column) FROM terms")[0][0]
+        last = self._storage.query(f"SELECT max(term_column) FROM {self._terms}")[0][0]
         self.width = 0 if last is None else int(last) + 1
         self._columns: dict[str, int] = {}          # of every term once `_whole`, else of those asked for
         self._frequencies: dict[int, int] = {}
@@ -53,7 +54,7 @@ class StoredStatistics:
         found = []
         for column in ids.tolist():
             if column not in known:
-                rows = self._storage.query("SELECT frequency FROM terms WHERE term_column = ?", (column,))
+                rows = self._storage.query(f"SELECT frequency FROM {self._terms} WHERE term_column = ?", (column,))
                 known[column] = int(rows[0][0]) if rows else 0
             found.append(known[column])
         return np.array(found, np.int64)
@@ -73,10 +74,10 @@ class StoredStatistics:
         old, new = np.flatnonzero(sums[: self._new_from]), range(self._new_from, self.width)
         names = list(self._columns)[len(self._columns) - len(new) :]       # a dict keeps the order of growing
         self._storage.connection.executemany(
-            "INSERT INTO terms VALUES (?, ?, ?)", zip(new, names, sums[self._new_from :].tolist(), strict=True)
+            f"INSERT INTO {self._terms} VALUES (?, ?, ?)", zip(new, names, sums[self._new_from :].tolist(), strict=True)
         )
         self._storage.connection.executemany(
-            "UPDATE terms SET frequency = frequency + ? WHERE term_column = ?",
+            f"UPDATE {self._terms} SET frequency = frequency + ? WHERE term_column = ?",
             zip(sums[old].tolist(), old.tolist(), strict=True),
         )
         self._new_from = self.width
@@ -87,14 +88,14 @@ class StoredStatistics:
 
     def clear(self) -> None:
         """Forgets all counts but not which term has which column; inside a transaction."""
-        self._storage.connection.execute("UPDATE terms SET frequency = 0")
+        self._storage.connection.execute(f"UPDATE {self._terms} SET frequency = 0")
         self.n_documents = self.n_tokens = 0
         self._frequencies.clear()
 
     def _column(self, term: str) -> int:
         if self._whole or term in self._columns:
             return self._columns.get(term, -1)
-        rows = self._storage.query("SELECT term_column FROM terms WHERE term = ?", (term,))
+        rows = self._storage.query(f"SELECT term_column FROM {self._terms} WHERE term = ?", (term,))
         if len(self._columns) >= CACHED_TERMS:
             self._columns.clear()
         column = self._columns[term] = int(rows[0][0]) if rows else -1
@@ -102,5 +103,6 @@ class StoredStatistics:
 
     def _read_whole(self) -> None:
         if not self._whole:
-            self._columns = dict(self._storage.query("SELECT term, term_column FROM terms ORDER BY term_column"))
+            sql = f"SELECT term, term_column FROM {self._terms} ORDER BY term_column"
+            self._columns = dict(self._storage.query(sql))
             self._whole = True

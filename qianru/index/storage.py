@@ -21,7 +21,7 @@ from qianru.errors import CollectionDamaged, UnknownName
 from qianru.index.blobs import checksum, flat_blobs, from_flat_blobs, from_multi_blobs, multi_blobs
 from qianru.index.database import MEND, connect, connect_new, guarded
 from qianru.index.filter import Filter
-from qianru.index.intake import SourceFile, document_digest
+from qianru.index.intake import SourceFile
 from qianru.index.layout import MultiPrecision
 from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, IntArray, Ragged, Value
@@ -40,23 +40,31 @@ CREATE TABLE documents (
     sequence INTEGER NOT NULL              -- transaction that last wrote this row
 );
 CREATE INDEX documents_by_sequence ON documents (sequence);
+CREATE TABLE deleted (n INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
+CREATE TABLE sources (path TEXT PRIMARY KEY, digest BLOB NOT NULL, n_passages INTEGER NOT NULL) WITHOUT ROWID;
+"""
+OF_MODEL = {
+    "vectors": """
 CREATE TABLE vectors (
     n INTEGER PRIMARY KEY REFERENCES documents,
     n_tokens INTEGER NOT NULL,
     dense BLOB,                            -- float32
     terms BLOB, weights BLOB,              -- uint32 and float32; for BM25 the weights are plain counts
     checksum INTEGER NOT NULL              -- CRC-32 of the three
-);
+)""",
+    "multi": """
 CREATE TABLE multi (                       -- apart: a text's token vectors are hundreds of times as long as the others
     n INTEGER PRIMARY KEY REFERENCES documents,
     n_rows INTEGER NOT NULL,
     data BLOB NOT NULL,
     checksum INTEGER NOT NULL
-);
-CREATE TABLE deleted (n INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
-CREATE TABLE terms (term_column INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, frequency INTEGER NOT NULL);
-CREATE TABLE sources (path TEXT PRIMARY KEY, digest BLOB NOT NULL, n_passages INTEGER NOT NULL) WITHOUT ROWID;
-"""
+)""",
+    "terms": "CREATE TABLE terms (term_column INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, "
+             "frequency INTEGER NOT NULL)",
+}
+"""The tables that a model fills; while another one takes its place there are two of each (see reembed.py)."""
+KEYS_OF_MODEL = frozenset({"fingerprint", "layout", "n_documents", "n_tokens", "n_truncated", "mean_length"})
+NEXT = "next_"
 
 
 class Known(NamedTuple):
@@ -76,17 +84,22 @@ class StoredRows:
 
 
 class Storage:
-    """One open database. Methods that write must be called inside `transaction`."""
+    """One open database. Methods that write must be called inside `transaction`.
 
-    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+    prefix: before the names of tables and keys that belong to a model: nothing, or NEXT for the model to come
+    """
+
+    def __init__(self, connection: sqlite3.Connection, file: Path, prefix: str = "") -> None:
         self.connection = connection
         self.file = file
+        self.prefix = prefix
+        self.has_next = not prefix and self._has("next_vectors")
         self._has_multi: bool | None = None
 
     @classmethod
     def create(cls, file: Path, meta: Mapping[str, Any]) -> Storage:
         """A new, empty database; the file must not exist."""
-        storage = cls(connect_new(file, SCHEMA), file)
+        storage = cls(connect_new(file, ";".join([SCHEMA, *OF_MODEL.values()])), file)
         with storage.transaction():
             for key, value in {"sequence": 0, "n_documents": 0, "n_tokens": 0, **meta}.items():
                 storage.set_meta(key, value)
@@ -150,11 +163,21 @@ class Storage:
     # meta
 
     def meta(self, key: str, default: Any = None) -> Any:
-        rows = self.query("SELECT value FROM meta WHERE key = ?", (key,))
+        rows = self.query("SELECT value FROM meta WHERE key = ?", (self._key(key),))
         return rows[0][0] if rows else default
 
     def set_meta(self, key: str, value: Any) -> None:
-        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (self._key(key), value))
+
+    def _key(self, key: str) -> str:
+        return self.prefix + key if key in KEYS_OF_MODEL else key
+
+    def table(self, name: str) -> str:
+        """What a table of the model is called."""
+        return self.prefix + name
+
+    def _has(self, table: str) -> bool:
+        return bool(self.query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
 
     def next_sequence(self) -> int:
         """Starts the next numbered change and returns its number."""
@@ -168,6 +191,10 @@ class Storage:
         rows = self._query_in("SELECT id, n, digest FROM documents WHERE id IN", [clean(id) for id in ids])
         return {id: Known(n, digest) for id, n, digest in rows}
 
+    def digests(self, ns: Sequence[int]) -> dict[int, bytes]:
+        """Row -> digest, for those of the rows that exist."""
+        return dict(self._query_in("SELECT n, digest FROM documents WHERE n IN", ns))
+
     def put(self, rows: Sequence[tuple[int | None, Document, str, bytes]], sequence: int) -> list[int]:
         """Writes (row or None for a new one, document, its fields as JSON, digest); returns their rows."""
         last = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
@@ -180,12 +207,14 @@ class Storage:
             [(n, document.id, document.text, fields, digest, sequence)
              for n, (_, document, fields, digest) in zip(ns, rows, strict=True)],
         )
+        if self.has_next:       # the model to come has read what stood there before
+            self._delete_from([f"{NEXT}vectors", f"{NEXT}multi"], [n for n, *_ in rows if n is not None])
         return ns
 
     def put_vectors(self, ns: Sequence[int], embeddings: Embeddings) -> None:
         """Writes the vectors of rows ns."""
         self.connection.executemany(
-            "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO {self.table('vectors')} VALUES (?, ?, ?, ?, ?, ?)",
             [(n, n_tokens, *blobs, checksum(*blobs)) for n, n_tokens, blobs in
              zip(ns, embeddings.n_tokens.tolist(), flat_blobs(embeddings), strict=True)],
         )
@@ -193,18 +222,21 @@ class Storage:
     def put_multi(self, ns: Sequence[int], multi: Ragged, precision: MultiPrecision) -> None:
         """Writes the token vectors of rows ns."""
         self.connection.executemany(
-            "INSERT OR REPLACE INTO multi VALUES (?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO {self.table('multi')} VALUES (?, ?, ?, ?)",
             [(n, n_rows, blob, checksum(blob)) for n, n_rows, blob in
              zip(ns, np.diff(multi.offsets).tolist(), multi_blobs(multi, precision), strict=True)],
         )
 
     def delete(self, ns: Sequence[int], sequence: int) -> None:
         """Removes the rows and leaves a note for the engine."""
-        rows = [(n,) for n in ns]
-        for table in ("vectors", *(["multi"] if self.has_multi else [])):
-            self.connection.executemany(f"DELETE FROM {table} WHERE n = ?", rows)
-        self.connection.executemany("DELETE FROM documents WHERE n = ?", rows)
+        tables = ["vectors", "documents", *(["multi"] if self.has_multi else []),
+                  *([f"{NEXT}vectors", f"{NEXT}multi"] if self.has_next else [])]
+        self._delete_from(tables, ns)
         self.connection.executemany("INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(n, sequence) for n in ns])
+
+    def _delete_from(self, tables: Sequence[str], ns: Sequence[int]) -> None:
+        for table in tables:
+            self.connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n in ns])
 
     def put_sources(self, files: Sequence[SourceFile]) -> None:
         """Notes the files as complete."""
@@ -225,25 +257,6 @@ class Storage:
         rows = self.query("SELECT n, id FROM documents WHERE id > ? AND id < ?", (f"{path}#", f"{path}$"))
         numbered = ((n, id[len(path) + 1 :]) for n, id in rows)
         return [n for n, number in numbered if number.isdecimal() and int(number) > last]
-
-    def verify(self) -> None:
-        """Reads everything; raises CollectionDamaged where it is not what was written."""
-        found = [str(row[0]) for row in self.query("PRAGMA quick_check(3)")]
-        if found != ["ok"]:
-            raise CollectionDamaged(f"{self.file} is damaged: {'; '.join(found)}. {MEND}")
-        with guarded(self.file):
-            for id, text, fields, digest in self.connection.execute("SELECT id, text, fields, digest FROM documents"):
-                if document_digest(text, fields) != digest:
-                    raise CollectionDamaged(f"{self.file}: document {id!r} is not what was written. {MEND}")
-        lost = self.query("SELECT id FROM documents LEFT JOIN vectors USING (n) WHERE vectors.n IS NULL LIMIT 1")
-        if lost:
-            raise CollectionDamaged(f"{self.file}: the vectors of document {lost[0][0]!r} are missing. {MEND}")
-        with guarded(self.file):
-            for n, data, stored in self.connection.execute("SELECT n, data, checksum FROM multi" if self.has_multi else
-                                                           "SELECT 0, x'', 0 WHERE 0"):
-                if checksum(data) != stored:
-                    raise CollectionDamaged(
-                        f"{self.file}: the token vectors of document {n} are not what was written. {MEND}")
 
     def documents(self, ns: Sequence[int]) -> dict[int, Document]:
         """Row -> document, for those of the rows that exist."""
@@ -276,22 +289,26 @@ class Storage:
 
     def vectors(self, ns: Sequence[int]) -> Embeddings:
         """The stored vectors of the rows, in that order; every row must exist."""
-        sql = "SELECT n, n_tokens, dense, terms, weights, checksum FROM vectors WHERE n IN"
+        sql = f"SELECT n, n_tokens, dense, terms, weights, checksum FROM {self.table('vectors')} WHERE n IN"
         rows = {row[0]: row for row in self._query_in(sql, ns)}
         if lost := next((n for n in ns if n not in rows), None):
             raise CollectionDamaged(f"{self.file}: the vectors of document {lost} are missing. {MEND}")
         return self._embeddings([rows[n] for n in ns])
 
+    def embedded(self, ns: Sequence[int]) -> list[int]:
+        """Those of the rows that have vectors."""
+        return [n for (n,) in self._query_in(f"SELECT n FROM {self.table('vectors')} WHERE n IN", ns)]
+
     @property
     def has_multi(self) -> bool:
         """Whether there is a place for token vectors; collections of the first format have none."""
         if self._has_multi is None:
-            self._has_multi = bool(self.query("SELECT 1 FROM sqlite_master WHERE name = 'multi'"))
+            self._has_multi = self._has(self.table("multi"))
         return self._has_multi
 
     def each_multi(self, ns: Sequence[int], precision: MultiPrecision) -> Iterator[tuple[list[int], Ragged]]:
         """The token vectors of the rows, which must exist, in that order and in pieces of bounded size."""
-        sizes = dict(self._query_in("SELECT n, n_rows FROM multi WHERE n IN", ns))
+        sizes = dict(self._query_in(f"SELECT n, n_rows FROM {self.table('multi')} WHERE n IN", ns))
         part: list[int] = []
         total = 0
         for n in ns:
@@ -304,8 +321,8 @@ class Storage:
             yield part, self._multi(part, precision)
 
     def _multi(self, ns: Sequence[int], precision: MultiPrecision) -> Ragged:
-        rows = {n: (n_rows, data) for n, n_rows, data, stored
-                in self._query_in("SELECT n, n_rows, data, checksum FROM multi WHERE n IN", ns)
+        sql = f"SELECT n, n_rows, data, checksum FROM {self.table('multi')} WHERE n IN"
+        rows = {n: (n_rows, data) for n, n_rows, data, stored in self._query_in(sql, ns)
                 if checksum(data) == stored}
         if lost := [n for n in ns if n not in rows]:
             raise CollectionDamaged(f"{self.file}: the token vectors of document {lost[0]} are not what was written. "
@@ -316,8 +333,8 @@ class Storage:
         """What has been written after the given transaction, in pieces, by row."""
         after = 0
         while rows := self.query(
-            "SELECT n, n_tokens, dense, terms, weights, checksum, fields FROM documents JOIN vectors USING (n) "
-            f"WHERE n > ? AND sequence > ? ORDER BY n LIMIT {ROWS_AT_ONCE}",
+            "SELECT n, n_tokens, dense, terms, weights, checksum, fields FROM documents "
+            f"JOIN {self.table('vectors')} USING (n) WHERE n > ? AND sequence > ? ORDER BY n LIMIT {ROWS_AT_ONCE}",
             (after, since),
         ):
             after = rows[-1][0]

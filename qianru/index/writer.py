@@ -45,6 +45,7 @@ class Writer:
         self._kinds: Sequence[Kind] = layout.kinds or ()
         self._bm25 = bm25
         self._statistics = statistics
+        self.beside: Writer | None = None       # of the model to come, whose counts move with these documents too
 
     def put(
         self, batch: Sequence[Document], finished: Sequence[SourceFile] = (), begun: str | None = None
@@ -68,7 +69,8 @@ class Writer:
                 self._unlearn(old + stale)
                 self._storage.delete(stale, sequence)
                 for some in self._pieces(changed, documents):
-                    embeddings = self._embed([searchable(documents[i]) for i in some])
+                    texts = [searchable(documents[i]) for i in some]
+                    embeddings = self.counted(texts, self.made(texts))
                     before = [known.get(documents[i].id) for i in some]
                     rows = [(None if one is None else one.n, documents[i], fields[i], digests[i])
                             for i, one in zip(some, before, strict=True)]
@@ -128,6 +130,15 @@ class Writer:
             self._storage.delete_sources(paths)
         return len(ns)
 
+    def fill(self, ns: Sequence[int], texts: Sequence[str], made: Embeddings | None) -> None:
+        """Stores the vectors of documents that lack them; made: by `made`. No change of the collection for others."""
+        with self._together(), self._storage.transaction():
+            embeddings = self.counted(texts, made)
+            self._storage.put_vectors(ns, embeddings)
+            if embeddings.multi is not None:
+                self._storage.put_multi(ns, embeddings.multi, self._layout.multi)
+            self._write_counts()
+
     def count_anew(self) -> None:
         """Makes BM25's statistics again from the stored vectors."""
         if self._bm25 is not None and self._statistics is not None:
@@ -140,15 +151,25 @@ class Writer:
     @contextmanager
     def _change(self) -> Iterator[int]:
         """A transaction and its number; BM25's statistics go with it or fall back with it."""
+        with self._together(), self._storage.transaction():
+            yield self._storage.next_sequence()
+            self._write_counts()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """BM25's statistics fall back where what is done inside fails."""
         try:
-            with self._storage.transaction():
-                yield self._storage.next_sequence()
-                if self._statistics is not None:
-                    self._statistics.write()
+            yield
         except BaseException:
-            if self._statistics is not None:
-                self._statistics.forget_changes()
+            for writer in (self, self.beside):
+                if writer is not None and writer._statistics is not None:
+                    writer._statistics.forget_changes()
             raise
+
+    def _write_counts(self) -> None:
+        for writer in (self, self.beside):
+            if writer is not None and writer._statistics is not None:
+                writer._statistics.write()
 
     def _pieces(self, changed: list[int], documents: Sequence[Document]) -> Iterator[list[int]]:
         """The documents to embed at a time: all, but few where each token has a vector of its own."""
@@ -167,21 +188,30 @@ class Writer:
         if some:
             yield some
 
-    def _embed(self, texts: list[str]) -> Embeddings:
-        """The documents' vectors: dense ones at length 1; for BM25, whose weights move with the collection, counts."""
-        spec = self._model.spec
+    def made(self, texts: Sequence[str]) -> Embeddings | None:
+        """The documents' vectors but for BM25's, dense ones at length 1; None if there are no others."""
+        kinds = tuple(kind for kind in self._kinds if kind != "sparse" or self._bm25 is None)
+        if not kinds:
+            return None
+        made = self._model.encode(texts, role="document", kinds=kinds)
+        return replace(made, dense=unit(made.dense))
+
+    def counted(self, texts: Sequence[str], made: Embeddings | None) -> Embeddings:
+        """The vectors with BM25's, of which counts are stored, since weights move with the collection."""
+        if made is not None and made.n_truncated:
+            self._storage.set_meta("n_truncated", int(self._storage.meta("n_truncated", 0)) + made.n_truncated)
         if self._bm25 is None:
-            made = self._model.encode(texts, role="document", kinds=self._kinds)
-            return Embeddings(spec.name, made.n_tokens, made.n_truncated, unit(made.dense), made.sparse, made.multi)
+            assert made is not None
+            return made
         counts, lengths = self._bm25.count(texts, grow=True)
         self._bm25.learn(counts, lengths)
-        others = [kind for kind in self._kinds if kind != "sparse"]
-        if not others:
-            return Embeddings(spec.name, lengths, sparse=counts)
-        made = self._model.encode(texts, role="document", kinds=others)
-        return Embeddings(spec.name, lengths, made.n_truncated, unit(made.dense), counts, made.multi)
+        if made is None:
+            return Embeddings(self._model.spec.name, lengths, sparse=counts)
+        return replace(made, n_tokens=lengths, sparse=counts)
 
     def _unlearn(self, ns: Sequence[int]) -> None:
+        if self.beside is not None:
+            self.beside._unlearn(self.beside._storage.embedded(ns))
         if self._bm25 is not None and ns:
             stored = self._storage.vectors(ns)
             assert stored.sparse is not None

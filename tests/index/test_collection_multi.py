@@ -120,9 +120,9 @@ def test_a_kind_that_the_layout_leaves_out_is_neither_made_nor_searched(folder: 
 
 def test_a_flipped_bit_in_token_vectors_is_found(three: Collection) -> None:
     three._storage.connection.execute("UPDATE multi SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE n = 1")
-    with pytest.raises(CollectionDamaged, match="token vectors of document 1"):
+    with pytest.raises(CollectionDamaged, match="token vectors of document"):
         three.search("月")
-    with pytest.raises(CollectionDamaged, match="token vectors of document 1"):
+    with pytest.raises(CollectionDamaged, match="token vectors of document"):
         three.rebuild()
 
 
