@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
         "qianru evaluate m3e-base --task C-MTEB -o results",
         "qianru evaluate bm25 tfidf bge-m3 --task T2Retrieval --task my.toml --memory 2GB",
         "qianru evaluate bge-m3 --task CSL.toml --kinds dense,sparse --weights 0.7,0.3",
+        "qianru evaluate m3e-base bm25 --task my.toml --report my.html",
         "qianru evaluate --list",
     ))(evaluate)
 
@@ -73,6 +74,10 @@ def evaluate(
     cache: Annotated[
         str, typer.Option(metavar="SIZE", help="Of vectors kept on disk for other tasks and after a stop; 0 for none.")
     ] = "20GB",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write all of it as one page that needs no network.",
+                                  show_default=False)
+    ] = None,
     list_tasks: Annotated[bool, typer.Option("--list", help="List the tasks that are known by name.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -95,8 +100,7 @@ def evaluate(
     if not tasks:
         raise BadInput(f"None of the tasks is of the type {types}.")
     chosen = _names(kinds)
-    root = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
-    how = How(root, _cache(cache), n_bytes(memory), chosen, _weights(chosen, weights), instructions)   # type: ignore[arg-type]
+    how = How(task_data(data), _cache(cache), n_bytes(memory), chosen, _weights(chosen, weights), instructions)   # type: ignore[arg-type]
     results: list[Result] = []
     failures: list[Failed] = []
     with ExitStack() as stack:
@@ -111,6 +115,8 @@ def evaluate(
                 note(f"error: {one_line(found.model)} on {found.task}: {found.error}")
             else:
                 results.append(found)
+    if report is not None and results:
+        _write_report(results, report)
     if as_json:
         show_json([_facts(result) for result in results]
                   + [{"model": bad.model, "task": bad.task, "error": str(bad.error)} for bad in failures])
@@ -121,8 +127,15 @@ def evaluate(
             note(f"warning: {cut:,} texts were too long for a model and were cut; --json tells where.")
         if output is not None:
             note(f"Results are in {output}.")
+        if report is not None:
+            note(f"The page is {report}.")
     if failures:
         raise typer.Exit(FAILED)
+
+
+def task_data(given: Path | None) -> Path | None:
+    """Where files of tasks are looked for: as given, else as the environment says."""
+    return given or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
 
 
 def n_bytes(text: str) -> int:
@@ -150,6 +163,14 @@ def _loader(name: str) -> Callable[[], Model | str]:
 
     load.__name__ = name
     return load
+
+
+def _write_report(results: list[Result], path: Path) -> None:
+    from qianru.evaluate.compare import runs_of
+    from qianru.evaluate.page import write_page
+    from qianru.evaluate.report import make_report
+
+    write_page(make_report(runs_of(results)), path)
 
 
 def _cache(size: str) -> Any:

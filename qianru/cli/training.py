@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from qianru.cli.evaluating import DATA_VARIABLE, task_data
 from qianru.cli.layout import one_line
 from qianru.cli.options import AsJson, examples
 from qianru.cli.terminal import note, progress, show, show_json
@@ -17,7 +18,7 @@ from qianru.errors import BadInput
 if TYPE_CHECKING:
     from qianru.train.config import TrainConfig
     from qianru.train.data.sets import DataSet
-    from qianru.train.loop import Step
+    from qianru.train.loop import Evaluate, Step
 
 Settings = TypeVar("Settings")
 NEW = re.compile(r"new:(\d+)x(\d+)")
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples(
         "qianru train m3e-base pairs.jsonl -o mine",
         "qianru train bge-m3 pairs.jsonl more.csv -o mine --dev dev.jsonl --loss three_heads",
+        "qianru train m3e-base pairs.jsonl -o mine --task faq.toml      [dim]# keeps what does best on your task[/dim]",
         "qianru train config.toml --resume",
     ))(train)
     app.command(epilog=examples(
@@ -48,6 +50,10 @@ def train(
                                                 help="Where the model is written.", show_default=False)] = None,
     dev: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=(
         "Held-out examples: the weights that do best on them are kept."))] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", metavar="NAME|FILE", show_default=False, help=(
+        "In place of --dev: tasks as qianru evaluate takes them; may be given again."))] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", show_default=False, help=(
+        f"Where files of tasks are looked for; else ${DATA_VARIABLE}."))] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     loss: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help=(
         "For queries with documents: info_nce, four_directions or three_heads."))] = None,
@@ -66,6 +72,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model further on your own pairs."""
+    if dev is not None and task:
+        raise BadInput("Held-out examples or tasks say which weights are best, not both. Leave out --dev or --task.")
     config = _with(
         _begun(what, output), epochs=epochs, steps=steps, batch_size=batch_size, n_negatives=negatives,
         max_tokens=max_tokens, precision=precision, seed=seed, add_heads=heads or None,
@@ -73,7 +81,7 @@ def train(
     sizes = None if nested is None else tuple(map(_whole, nested.split(",")))
     config = replace(config, loss=_with(config.loss, ranked=loss, temperature=temperature, nested_dims=sizes),
                      optimizer=_with(config.optimizer, lr=lr))
-    _run(config, dev, resume, as_json)
+    _run(config, _on_tasks(task, data) if task else dev, resume, as_json)
 
 
 def pretrain(
@@ -165,12 +173,21 @@ def mine(
              f"{one_line(str(doubt['query']))[:60]} → {one_line(str(doubt['text']))[:80]}")
 
 
-def _run(config: TrainConfig, dev: Path | None, resume: bool, as_json: bool) -> None:
+def _on_tasks(names: list[str], data: Path | None) -> Evaluate:
+    """What evaluates a model on the tasks of these names."""
+    from qianru.evaluate.run import How
+    from qianru.evaluate.task import find_tasks
+    from qianru.evaluate.while_training import OnTasks
+
+    return OnTasks([task for name in names for task in find_tasks(name)], How(task_data(data)))
+
+
+def _run(config: TrainConfig, dev: Path | Evaluate | None, resume: bool, as_json: bool) -> None:
     """Trains, showing how it goes, and says what came out."""
     from qianru.train import train as run
     from qianru.train.heldout import HeldOut
 
-    evaluate = HeldOut(_read(dev)) if dev else None
+    evaluate = HeldOut(_read(dev)) if isinstance(dev, Path) else dev
     with progress("Training", "steps") as watch:
 
         def report(step: Step) -> None:

@@ -65,14 +65,14 @@ class Device:
             raise BadInput("int8 runs on the CPU only. Use device='cpu', or precision='bfloat16'.")
         precision: Precision
         if runtime.precision == "auto":
-            precision = "bfloat16" if _multiplies_bfloat16(name) else "float32"
+            precision = "bfloat16" if multiplies_bfloat16(name) else "float32"
         else:
             precision = runtime.precision
         usual = CPU_BATCH if name == "cpu" else CUDA_BATCH
         return cls(name, precision, runtime.batch_tokens or usual, runtime.threads)
 
 
-def _multiplies_bfloat16(name: DeviceName) -> bool:
+def multiplies_bfloat16(name: DeviceName) -> bool:
     """Whether the processor has instructions for it: elsewhere it is emulated, slower than float32."""
     import torch
 

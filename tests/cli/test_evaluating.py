@@ -39,6 +39,17 @@ def test_results_are_written_and_told_as_json(task: Path, tmp_path: Path, capsys
     assert written.per_item == {"0": 1.0, "1": 1.0, "2": 1.0, "3": 1.0}
 
 
+def test_a_report_is_written_beside_the_table(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "页.html"
+    assert run(["evaluate", "bm25", "tfidf", "--task", str(task), "--report", str(page)]) == 0
+    said = capsys.readouterr()
+    assert "100.00*" in said.out
+    assert str(page) in said.err
+    text = page.read_text("utf-8")
+    assert "诗" in text
+    assert "tfidf" in text
+
+
 def test_a_failure_is_told_and_the_rest_is_done(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = task.with_name("坏.toml")
     bad.write_text('type = "STS"\nfiles = { file = "gone.tsv" }\n')

@@ -40,6 +40,19 @@ def test_a_model_is_trained_on_pairs_and_judged_on_others(qianru: Qianru, here: 
     assert qianru("similarity", "-m", "mine", "床前明月", "低头思故乡").code == 0
 
 
+def test_a_training_is_steered_by_tasks_as_evaluate_scores_them(qianru: Qianru, here: Path) -> None:
+    Path("诗.toml").write_text('type = "Retrieval"\nfiles = { file = "pairs.jsonl" }\n'
+                              'columns = { query = "query", document = "pos" }\n')
+    done = qianru("train", "tiny", "pairs.jsonl", "-o", "mine", "--task", "诗.toml", "--steps", "2")
+    assert done.code == 0
+    lines = [json.loads(line) for line in Path("mine/run/log.jsonl").read_text("utf-8").splitlines()]
+    best = max(line["scores"]["诗"] for line in lines if "scores" in line)
+    (after,) = qianru("evaluate", "mine", "--task", "诗.toml", "--cache", "0", "--json").json()
+    assert after["score"] == pytest.approx(best)
+    both = qianru("train", "tiny", "pairs.jsonl", "-o", "two", "--task", "诗.toml", "--dev", "pairs.jsonl")
+    assert "Leave out --dev or --task" in both.err
+
+
 def test_a_training_is_begun_from_a_file_of_settings_and_resumed(qianru: Qianru, here: Path) -> None:
     Path("config.toml").write_text('model = "tiny"\noutput = "mine"\nsteps = 2\nbatch_size = 4\n'
                                    '[[data]]\npath = "pairs.jsonl"\n')

@@ -19,6 +19,7 @@ from qianru.evaluate.report import score_of
 from qianru.evaluate.result import Result, read_results
 from qianru.evaluate.run import Failed, How, evaluate, evaluate_all
 from qianru.evaluate.task import Task
+from qianru.evaluate.while_training import OnTasks
 from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
@@ -138,6 +139,17 @@ def test_documents_with_the_id_of_their_query_are_left_out_where_the_task_says_s
                 files={part: f"{part}.jsonl" for part in ("corpus", "queries", "qrels")})
     assert evaluate(Hashed(), task).scores["mrr_at_10"] == 0.5
     assert evaluate(Hashed(), replace(task, ignore_identical_ids=True)).scores["mrr_at_10"] == 1.0
+
+
+def test_of_several_tasks_a_training_is_given_the_mean_first(poems: Task) -> None:
+    again = replace(poems, name="诗二", max_rows=3)
+    scores = OnTasks([poems, again], How())(Hashed())
+    assert list(scores) == ["mean", "诗", "诗二"]
+    assert scores["诗"] == evaluate(Hashed(), poems).main
+    assert scores["mean"] == pytest.approx((scores["诗"] + scores["诗二"]) / 2)
+    assert list(OnTasks([poems])(Hashed())) == ["诗"]
+    with pytest.raises(BadInput, match="no task to evaluate on"):
+        OnTasks([])
 
 
 class Instructed(Hashed):
