@@ -195,11 +195,11 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
 
 def test_pre_training_learns_and_resumes_and_leaves_a_model(made: Path, texts: DataSet, tmp_path: Path) -> None:
     config = TrainConfig(str(made), str(tmp_path / "out"), (texts.config,), pretrain=PretrainConfig("retromae"),
-                         optimizer=OptimizerConfig(lr=3e-3), batch_size=8, steps=12, threads=1, save_every=5)
+                         optimizer=OptimizerConfig(lr=3e-3), batch_size=8, steps=8, threads=1, save_every=3)
     whole = train(replace(config, output=str(tmp_path / "whole"))).folder
 
     def stop(step: Any) -> None:
-        if step.step == 7:
+        if step.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
