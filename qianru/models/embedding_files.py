@@ -45,6 +45,7 @@ def save_embeddings(
     ids: of the texts, e.g. "poems.txt:3"; their numbers from 0 if none
     Raises StorageFailed if the disk is full or read-only.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     names = [str(i) for i in range(len(embeddings))] if ids is None else list(ids)
@@ -69,10 +70,11 @@ def save_embeddings(
         with new.open("rb+") as file:
             os.fsync(file.fileno())
         new.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:      # the latter where the library meets a full disk
         new.unlink(missing_ok=True)
-        raise StorageFailed(f"The vectors could not be written to {path}: {error.strerror or error}. What stood there "
-                            "before is intact; free some space or choose another folder.") from error
+        why = getattr(error, "strerror", None) or error
+        raise StorageFailed(f"The vectors could not be written to {path}: {why}. What stood there before is intact; "
+                            "free some space or choose another folder.") from error
 
 
 def load_embeddings(path: Path) -> Named:
@@ -91,7 +93,7 @@ def load_embeddings(path: Path) -> Named:
 
 
 def map_embeddings(path: Path) -> Named:
-    """The same without reading the arrays: each number is read from the file when it is looked at.
+    """The same without reading the arrays, but for where rows begin: a number is read when it is looked at.
 
     The arrays cannot be written to, and hold as long as the file is not overwritten in place.
     """
@@ -141,7 +143,7 @@ def _mapped(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             start, end = entry["data_offsets"]
             flat = content[begin:][start:end].view(DTYPES[entry["dtype"]])
             arrays[name] = flat.reshape(entry["shape"])
-    except BadFile:
+    except (BadFile, SpecMismatch):
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadFile(f"{path} cannot be read as embeddings: {error}. Make it again.") from error
@@ -153,13 +155,32 @@ def _named(path: Path, header: dict[str, Any], arrays: dict[str, Any]) -> Named:
         sparse = None
         if "sparse.offsets" in arrays:
             offsets, terms, weights = (arrays[f"sparse.{part}"] for part in ("offsets", "terms", "weights"))
+            _check_offsets(offsets)
             sparse = SparseRows(offsets, terms, weights, header.pop("width"))
-        multi, tokens = (Ragged(arrays[f"{kind}.data"], arrays[f"{kind}.offsets"]) if f"{kind}.offsets" in arrays
-                         else None for kind in ("multi", "tokens"))
+        multi, tokens = (_ragged(arrays, kind) if f"{kind}.offsets" in arrays else None for kind in ("multi", "tokens"))
         ids, model, n_truncated = header.pop("ids"), header.pop("model"), header.pop("n_truncated")
+        if not isinstance(model, str) or type(n_truncated) is not int or not all(isinstance(name, str) for name in ids):
+            raise ShapeMismatch("its ids, its model or its number of cut texts are none")
+        if arrays["n_tokens"].ndim != 1 or ("dense" in arrays and arrays["dense"].ndim != 2):
+            raise ShapeMismatch("its numbers of tokens or its dense vectors do not stand in rows")
         made = Embeddings(model, arrays["n_tokens"], n_truncated, arrays.get("dense"), sparse, multi, tokens)
         if len(ids) != len(made):
             raise ShapeMismatch(f"{len(ids)} ids do not fit {len(made)} texts.")
     except (KeyError, ShapeMismatch) as error:
         raise BadFile(f"{path} is damaged: {error}. Make it again.") from error
     return Named(ids, made, header)
+
+
+def _ragged(arrays: Mapping[str, Any], kind: str) -> Ragged:
+    data, offsets = arrays[f"{kind}.data"], arrays[f"{kind}.offsets"]
+    _check_offsets(offsets)
+    if data.ndim != 2:
+        raise ShapeMismatch(f"its {kind} vectors do not stand in rows")
+    return Ragged(data, offsets)
+
+
+def _check_offsets(offsets: Any) -> None:
+    """ShapeMismatch for offsets that would lead out of the arrays; whether they end where these do is checked later."""
+    whole = offsets.ndim == 1 and len(offsets) and offsets.dtype.kind == "i"
+    if not whole or offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
+        raise ShapeMismatch("its offsets do not begin at 0, or fall")

@@ -248,17 +248,21 @@ def _held(folder: Path) -> Iterator[None]:
     """While this lasts no other process writes there."""
     from filelock import FileLock, Timeout
 
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; vectors are written to a folder. Choose another name.")
+    lock = FileLock(folder / ".lock", blocking=False)
     try:
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"{folder} is a file; vectors are written to a folder. Choose another name.")
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", blocking=False):
-            yield
+        lock.acquire()
     except Timeout:
         raise CollectionBusy(f"Another process is writing vectors to {folder}. Wait for it, or name another "
                              "folder.") from None
-    except PermissionError as error:
-        raise StorageFailed(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from error
+    except OSError as error:
+        raise StorageFailed(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def shard_name(number: int) -> str:

@@ -113,7 +113,7 @@ def check_embeddings(folder: Path, progress: Progress | None = None) -> FolderCh
         try:
             n_texts += _checked(path, entry)
             size += path.stat().st_size
-        except QianruError as error:
+        except (QianruError, OSError) as error:
             problems.append(str(error))
         if progress is not None:
             progress(size, None)
@@ -152,6 +152,11 @@ def _complete(folder: Path) -> Card:
     whole = [n for n in counts if isinstance(n, int) and n > 0]
     if len(whole) != len(counts) or sum(whole) != card.get("n_texts"):
         raise BadFile(f"{folder} has a damaged manifest: its numbers of texts do not add up. Embed to a new folder.")
+    kinds, dim = card.get("kinds"), card.get("dim")
+    if (not isinstance(kinds, list) or not isinstance(card.get("model"), str)
+            or not (dim is None or (type(dim) is int and 0 <= dim < 1 << 31))):
+        raise BadFile(f"{folder} has a damaged manifest: it does not say which vectors of which model it holds. Embed "
+                      "to a new folder.")
     return card
 
 

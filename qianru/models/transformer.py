@@ -138,6 +138,10 @@ class Transformer:
         window: int = WINDOW,
     ) -> Iterator[Embeddings]:
         """The same for any number of texts in bounded memory: one Embeddings for each `window` of them, or for none."""
+        if isinstance(texts, str | bytes):
+            as_texts(texts)     # which refuses one text in place of many
+        if window < 1:
+            raise BadInput(f"A window holds at least one text, not {window}.")
         check_role(role)
         chosen = chosen_kinds(self._outline, kinds)
         prompt = self.prompts.before(role, instruction)

@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors.numpy import save_file
 
-from qianru.errors import BadFile, BadInput, CollectionBusy, ModelMismatch, ShapeMismatch, SpecMismatch
+from qianru.errors import BadFile, BadInput, CollectionBusy, ModelMismatch, ShapeMismatch, SpecMismatch, StorageFailed
 from qianru.models.base import ModelSpec
-from qianru.models.embedding_files import load_embeddings, save_embeddings
+from qianru.models.embedding_files import load_embeddings, map_embeddings, save_embeddings
 from qianru.models.embedding_folder import EmbedPlan, embed_to, read_manifest, read_shards
 from qianru.models.lexical import Counts
 from qianru.types import Embeddings, Ragged, SparseRows
@@ -210,3 +211,62 @@ def test_killed_and_resumed_the_files_are_those_of_one_run(tmp_path: Path, data:
     assert {name: (shards / name).stat().st_mtime_ns for name in times} == times     # not made again
     assert len(contents(shards)) == 31
     assert contents(shards) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("read", [load_embeddings, map_embeddings])
+@pytest.mark.parametrize("change", [
+    {"sparse.offsets": np.array([0, 10**8, 1])}, {"sparse.offsets": np.array([0, -1, 1])},
+    {"sparse.offsets": np.array([0.0, 1, 1])}, {"multi.offsets": np.array([0, 9, 1])}, {"multi.data": np.ones(1)},
+    {"dense": np.ones(2)}, {"n_tokens": np.ones((2, 1))}, {"ids": ["甲", 2]}, {"model": 7}, {"n_truncated": "1"},
+])
+def test_a_file_whose_parts_contradict_each_other_is_damaged(
+    tmp_path: Path, read: Callable[[Path], object], change: dict[str, Any]
+) -> None:
+    header = {"format": 1, "model": "m", "ids": ["甲", "乙"], "n_truncated": 0, "width": 9}
+    arrays = {"n_tokens": np.ones(2, np.int64), "dense": np.ones((2, 3), np.float32), "sparse.offsets":
+              np.array([0, 1, 1]), "sparse.terms": np.array([3]), "sparse.weights": np.ones(1, np.float32),
+              "multi.data": np.ones((1, 3), np.float32), "multi.offsets": np.array([0, 1, 1])}
+
+    def write(path: Path, change: dict[str, Any]) -> Path:
+        told = header | {key: value for key, value in change.items() if key in header}
+        save_file(arrays | {key: value for key, value in change.items() if key in arrays}, path,
+                  metadata={"qianru": json.dumps(told)})
+        return path
+
+    read(write(tmp_path / "whole", {}))
+    with pytest.raises(BadFile, match="damaged"):
+        read(write(tmp_path / "damaged", change))
+
+
+@pytest.mark.parametrize("read", [load_embeddings, map_embeddings])
+def test_a_file_of_a_newer_format_says_so(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    save_file({"n_tokens": np.ones(1, np.int64)}, tmp_path / "new", metadata={"qianru": '{"format": 2, "ids": ["甲"]}'})
+    with pytest.raises(SpecMismatch, match="newer format"):
+        read(tmp_path / "new")
+
+
+def test_a_full_disk_is_an_error_of_storage_and_leaves_nothing(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="needs a system that limits the size of files")
+    made = Embeddings("m", np.ones(1_000, np.int64), dense=np.ones((1_000, 100), np.float32))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match="could not be written"):
+            save_embeddings(tmp_path / "vectors", made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_storage_but_not_input_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("诗")
+    with pytest.raises(StorageFailed, match="cannot be written: Not a directory"):
+        embed_to(tmp_path / "file" / "vectors", Characters(), NAMED)
+
+    def locked() -> Iterator[tuple[str, str]]:
+        raise PermissionError(13, "Permission denied", "诗.txt")
+        yield
+
+    with pytest.raises(PermissionError, match=r"诗\.txt"):
+        embed_to(tmp_path / "vectors", Characters(), locked())
+    embed_to(tmp_path / "vectors", Characters(), NAMED)     # the lock has been let go of

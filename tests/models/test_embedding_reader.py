@@ -158,6 +158,10 @@ def test_a_manifest_that_does_not_add_up_is_refused(folder: Path) -> None:
     assert check_embeddings(folder).problems == (f"{folder} holds 7 texts; its manifest says 8.",)
     with pytest.raises(BadFile, match="do not add up"):
         StoredEmbeddings(folder)
+    for wrong in ({"kinds": None}, {"dim": "3"}, {"dim": -1}, {"model": None}):
+        (folder / "manifest.json").write_text(json.dumps(card | wrong))
+        with pytest.raises(BadFile, match="does not say which vectors"):
+            StoredEmbeddings(folder)
     (folder / "manifest.json").write_text(json.dumps(card | {"complete": False, "shards": []}))
     assert check_embeddings(folder).n_texts == 7
     with pytest.raises(BadFile, match="not complete"):

@@ -176,6 +176,14 @@ def test_a_stream_takes_no_more_texts_than_a_window_holds(m3e: Path) -> None:
     assert taken == 7
 
 
+def test_a_stream_refuses_one_text_and_a_window_of_none(m3e: Path) -> None:
+    model = Transformer.load(m3e, EXACT)
+    with pytest.raises(BadInput, match="not one text"):
+        model.stream("床前明月光")
+    with pytest.raises(BadInput, match="at least one text, not 0"):
+        model.stream(["床前明月光"], window=0)
+
+
 @given(texts=STRANGE)
 @settings(max_examples=40, deadline=None)
 def test_strange_texts_never_crash_and_keep_order_and_count(m3: Transformer, texts: list[str]) -> None:
