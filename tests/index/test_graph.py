@@ -109,6 +109,18 @@ def test_vectors_get_a_graph_also_beside_words(
         assert list(engine._path.glob("shard/segments/*/vector_index-dense/graph*"))
 
 
+def test_more_vectors_and_filters_are_searched_with_more_effort(words: WordVectorModel, tmp_path: Path) -> None:
+    with Collection.create(tmp_path / "c", words) as collection:
+        engine = collection._follow()._engine
+        assert engine is not None
+        assert engine._effort(10, filtered=False) == 128
+        assert engine._effort(100, filtered=False) == 200            # the engine wants some more than it gives
+        assert engine._effort(10, filtered=True) == 256
+        engine._size = 160_000
+        assert engine._effort(10, filtered=False) == 512
+        assert engine._effort(10, filtered=True) == 1024
+
+
 def test_few_vectors_get_no_graph(words: WordVectorModel, tmp_path: Path) -> None:
     with Collection.create(tmp_path / "c", words) as collection:
         collection.add([word(1), word(2)])
@@ -143,3 +155,33 @@ def test_a_child_that_is_killed_leaves_all_as_it_was(many: Collection, caplog: p
     assert "could not be built" in caplog.text
     assert many.optimize()
     assert many.search(word(7), 1)[0].id == "7"
+
+
+@pytest.mark.parametrize("many", ["float32"], indirect=True)
+def test_the_child_runs_nothing_of_the_folder_that_it_is_started_in(
+    many: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("numpy", "secrets", "qianru"):
+        (tmp_path / "elsewhere" / f"{name}.py").write_text("raise SystemExit('你好')")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert many.optimize()
+    assert not many.optimize()
+
+
+@pytest.mark.parametrize("many", ["float32"], indirect=True)
+def test_a_child_that_was_left_alone_does_not_write_into_the_next_ones_copy(many: Collection) -> None:
+    many.optimize(wait=False)
+    left = many._follow()._build
+    assert left is not None
+    many._follow()._build = None        # as after a kill: nobody waits for it
+    assert many.optimize(wait=False)
+    build = many._follow()._build
+    assert build is not None
+    assert build._new != left._new
+    assert not left._new.exists()
+    left._process.communicate()
+    assert many.optimize()
+    assert many.search(word(7), 1)[0].id == "7"
+    many.close()
+    assert not list(many.path.glob("engine.*"))
