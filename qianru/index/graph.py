@@ -4,11 +4,13 @@ The engine builds it in one call that lets no other thread run (it holds Python'
 another thread answered one query). So a copy of the engine's folder is handed to a child process. When that is done the
 copy takes the engine's place, and what came meanwhile is replayed into it from the database like after a crash.
 
-    engine.next/     the copy, while the child is at work
+    engine.next.1f3a90c2/     the copy, while the child is at work; a child whose parent was killed spoils no other one
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -23,10 +25,13 @@ NEXT, OLD = "engine.next", "engine.old"
 
 
 class GraphBuild:
-    """One child at work. sequence, mean_length: of the engine when it was copied."""
+    """One child at work. new: the copy;  sequence, mean_length: of the engine when it was copied."""
 
-    def __init__(self, home: Path, process: subprocess.Popen[str], sequence: int, mean_length: float) -> None:
+    def __init__(
+        self, home: Path, new: Path, process: subprocess.Popen[str], sequence: int, mean_length: float
+    ) -> None:
         self._home = home
+        self._new = new
         self._process = process
         self.sequence = sequence
         self.mean_length = mean_length
@@ -35,7 +40,7 @@ class GraphBuild:
     def start(cls, home: Path, engine: Path, sequence: int, mean_length: float) -> Self:
         """Copies an engine's folder that nobody writes to at the moment, and has the child begin."""
         sweep(home)
-        new = home / NEXT
+        new = home / f"{NEXT}.{secrets.token_hex(4)}"
         try:
             new.mkdir()
             shutil.copyfile(engine / NAME, new / NAME)
@@ -45,10 +50,10 @@ class GraphBuild:
             raise StorageFailed(f"The graph of {home} cannot be built: {error.strerror or error}. Make room for a "
                                 "second copy of the search index; the first is intact.") from error
         process = subprocess.Popen(
-            [sys.executable, "-m", "qianru.index.graph", str(new)],
+            [sys.executable, "-P", "-m", "qianru.index.graph", str(new.absolute())], env=_environment(),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
-        return cls(home, process, sequence, mean_length)
+        return cls(home, new, process, sequence, mean_length)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the child is done, after at most that time."""
@@ -75,7 +80,7 @@ class GraphBuild:
             lines = said.strip().splitlines() or [f"exit code {self._process.returncode}"]
             raise StorageFailed(f"The graph of {self._home} could not be built: {lines[-1]}. Searches work without it.")
         engine.rename(self._home / OLD)
-        (self._home / NEXT).rename(engine)
+        self._new.rename(engine)
         sweep(self._home)
 
     def stop(self) -> None:
@@ -87,8 +92,14 @@ class GraphBuild:
 
 def sweep(home: Path) -> None:
     """Removes what builds have left behind."""
-    for name in (NEXT, OLD):
-        shutil.rmtree(home / name, ignore_errors=True)
+    for path in (*home.glob(f"{NEXT}*"), home / OLD):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _environment() -> dict[str, str]:
+    """Of a child that imports what this process would, and nothing of the folder that it happens to stand in."""
+    own = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), own])}
 
 
 def build(folder: Path) -> None:
