@@ -191,9 +191,12 @@ def _rescored(
         documents = backend.documents(ranked.ids.tolist())
         texts = [documents[n].text for n in ranked.ids.tolist()]
         name, scores = "reranker", np.asarray(reranker.score([(asked.queries[i], text) for text in texts]))
-        ids = ranked.ids
-        if scores.shape != ids.shape:
-            raise ShapeMismatch(f"{reranker.spec.name} gave scores of shape {scores.shape} for {len(ids)} pairs.")
+        if scores.shape != ranked.ids.shape:
+            raise ShapeMismatch(f"{reranker.spec.name} gave scores of shape {scores.shape} for {len(texts)} pairs.")
+        if not np.isfinite(scores).all():
+            strange = ranked.ids[~np.isfinite(scores)][:1].tolist()
+            raise BadInput(f"{reranker.spec.name} gave document {documents[strange[0]].id!r} a score that is not a "
+                           "finite number. Are its weights damaged?")
     new = best_first(ranked.ids, scores)
     before = {n: rank for rank, n in enumerate(ranked.ids.tolist(), 1)} if len(ranked.kinds) > 1 else {}
     return Ranked(new.ids, new.scores, {**ranked.kinds, name: new}, before)

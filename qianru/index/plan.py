@@ -17,6 +17,7 @@ from qianru.types import Kind
 Fusion: TypeAlias = Literal["rrf", "weighted"]
 Rescoring: TypeAlias = Literal["maxsim", "reranker"]
 KINDS: tuple[Kind, ...] = ("dense", "sparse", "multi")
+LARGEST = 2**53         # of whole numbers; no collection is as large, and no JSON tells larger ones apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Plan:
                 return cls(**PLANS[written])
             try:
                 written = json.loads(written)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise BadInput(f"This plan is no JSON: {error}. It reads {written!r:.80}.") from None
         if not isinstance(written, Mapping):
             raise BadInput(f"A plan is a table of its steps, not {type(written).__name__}.")
@@ -140,7 +141,7 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
 
 
 def whole(name: str, value: object, least: int) -> int:
-    """The value as an int. Raises BadInput for what is no whole number or too small.
+    """The value as an int. Raises BadInput for what is no whole number, too small or beyond LARGEST.
 
     >>> whole("k", "3", least=1)
     Traceback (most recent call last):
@@ -153,6 +154,8 @@ def whole(name: str, value: object, least: int) -> int:
         number = least - 1
     if number < least or isinstance(value, bool):
         raise BadInput(f"{name} is a whole number of at least {least}, not {value!r:.60}.")
+    if number > LARGEST:
+        raise BadInput(f"{name} is at most {LARGEST}, not {value!r:.60}.")
     return number
 
 
@@ -182,7 +185,8 @@ def _weights(given: Mapping[Kind, float], kinds: Iterable[Kind]) -> dict[Kind, f
 
 
 def _number(name: str, value: Any, said: object = None) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    real: Any = value if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not abs(real) <= 1e300:      # also where it is no number; a whole one may be too large for a float
         if said is not None:
             raise BadInput(f"Weights of rankings are numbers from 0 upwards, not {said}.")
         raise BadInput(f"{name} is a finite number, not {value!r:.60}.")

@@ -213,3 +213,14 @@ def test_a_reranker_that_is_missing_or_wrong_is_named() -> None:
 
     with pytest.raises(ShapeMismatch, match="for 2 pairs"):
         run(table, plan, 2, reranker=Short())
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_a_reranker_whose_score_is_no_number_is_named(strange: float) -> None:
+    class Broken(ByLength):
+        def score(self, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None) -> FloatArray:
+            return np.array([0.5, strange])
+
+    table = Table({"dense": [1.0, 0.5]}, [None] * 2)
+    with pytest.raises(BadInput, match="gave document '1' a score that is not a finite number"):
+        run(table, Plan(kinds=("dense",), rescore="reranker"), 1, reranker=Broken())

@@ -28,6 +28,7 @@ def test_kinds_have_one_order_and_no_doubles() -> None:
     ({"candidate": 5}, "Did you mean 'candidates'"),
     ({"candidates": 0}, "candidates is a whole number of at least 1, not 0"),
     ({"candidates": "9"}, "not '9'"),
+    ({"candidates": 10**30}, "candidates is at most 9007199254740992"),
     ({"kinds": "dense"}, "kinds is a list"),
     ({"kinds": []}, "at least one kind"),
     ({"kinds": ["dens"]}, "Did you mean 'dense'"),
@@ -37,6 +38,8 @@ def test_kinds_have_one_order_and_no_doubles() -> None:
     ({"rrf_k": -1}, "above -1"),
     ({"weights": {"dense": -1}}, "from 0 upwards"),
     ({"weights": {"dense": "2"}}, "from 0 upwards"),
+    ({"weights": {"dense": 10**400}}, "from 0 upwards"),
+    ({"weights": {"dense": float("inf")}}, "from 0 upwards"),
     ({"weights": [1, 2]}, "kind by kind"),
     ({"kinds": ["sparse"], "weights": {"dense": 1}}, "no kind of vector 'dense'"),
     ({"mmr": 1.5}, "from 0 .* to 1"),
@@ -54,5 +57,7 @@ def test_what_is_no_plan_is_told() -> None:
         Plan.parse("bgem3")
     with pytest.raises(BadInput, match="no JSON"):
         Plan.parse("{kinds}")
+    with pytest.raises(BadInput, match="no JSON"):
+        Plan.parse('{"kinds": ' + "[" * 100_000)
     with pytest.raises(BadInput, match="table of its steps"):
         Plan.parse([1])  # type: ignore[arg-type]
