@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY = "QIANRU_QDRANT_API_KEY"
 PORT = 6333
 SCHEMES = {"qdrant": "http", "qdrants": "https", "http": "http", "https": "https"}
-NAME = re.compile(r"[^/\\<>:\"|?*\x00-\x1f]{1,200}")       # what a server makes a folder's name of
+NAME = re.compile(r"(?!\.\.?$)[^/\\<>:\"|?*\x00-\x1f]{1,200}")       # what a server makes a folder's name of
 C_co = TypeVar("C_co", covariant=True)
 
 
@@ -43,11 +43,11 @@ class Address:
         >>> str(Address.parse("https://db.example:443/behind/a/proxy/poems"))
         'https://db.example:443/behind/a/proxy/poems'
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
+        except ValueError:      # brackets or a port that are none
+            parts, host, port = urlsplit(url.partition(":")[0] + "://"), None, None
         prefix, _, name = parts.path.rstrip("/").rpartition("/")
         if parts.scheme not in SCHEMES or not host or "@" in parts.netloc or parts.query or parts.fragment:
             raise BadInput(

@@ -10,6 +10,7 @@ it. What is fitted to a corpus, and so exists once, is copied.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,7 @@ def kept(folder: Path, asked: Model | None, made_with: str) -> Model:
         return load(str(folder / MODEL))
     if asked is not None and asked.spec.fingerprint == made_with:
         return asked
-    try:
-        told: list[dict[str, Any]] = json.loads((folder / NAMED).read_text(encoding="utf-8"))["parts"]
-        models = [_found(folder, part) for part in told]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CollectionDamaged(f"{folder / NAMED} cannot be read: {error!r}. Restore it from a copy.") from error
+    models = [_found(folder, part) for part in told_parts(folder)]
     return models[0] if len(models) == 1 else JoinedModel(models)
 
 
@@ -81,12 +78,30 @@ def named_models(folder: Path) -> list[str]:
 
 
 def told_parts(folder: Path) -> list[dict[str, str]]:
-    """What model.json says of each part of the model; nothing where the whole model is copied."""
-    try:
-        told: list[dict[str, str]] = json.loads((folder / NAMED).read_text(encoding="utf-8"))["parts"]
-    except (OSError, ValueError, TypeError, KeyError):
+    """What model.json says of each part of the model; nothing where the whole model is copied.
+
+    Raises CollectionDamaged for what keep does not write, such as a folder that lies outside.
+    """
+    path = folder / NAMED
+    if not path.exists():
         return []
+    try:
+        told: Any = json.loads(path.read_bytes())["parts"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CollectionDamaged(f"{path} cannot be read: {error!r}. Restore it from a copy.") from error
+    if not isinstance(told, list) or not told or not all(map(_is_part, told)):
+        raise CollectionDamaged(f"{path} does not say which model it is: {told!r:.80}. Restore it from a copy.")
     return told
+
+
+def _is_part(told: Any) -> bool:
+    """Whether it is as keep writes it."""
+    match told:
+        case {"folder": str(inside)}:
+            return re.fullmatch(rf"{MODEL}(/\d+)?", inside) is not None
+        case {"name": str(), "fingerprint": str()}:
+            return True
+    return False
 
 
 def given_again(told: Sequence[dict[str, str]], model: Model) -> list[Given]:

@@ -248,7 +248,8 @@ def test_addresses(url: str, base: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["qdrant://db.example", "qdrant:///x", "qdrant://key@db.example/x", "ftp://db.example/x",
-                                 "qdrant://db.example:99999999/x", "qdrant://db.example/a%2Fb", "qdrant://h/x?api_key=1"])
+                                 "qdrant://db.example:99999999/x", "qdrant://db.example/a%2Fb", "qdrant://h/x?api_key=1",
+                                 "qdrant://db.example/..", "qdrant://db.example/%2E", "qdrant://[db.example/x"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(BadInput):
         Address.parse(url)
