@@ -120,12 +120,13 @@ class Recipe:
     def read(cls, values: JsonFile) -> Recipe:
         """What `settings` made of it."""
         pooling, dense = values.values.get("pooling"), values.values.get("dense")
-        if not isinstance(pooling, list) or not isinstance(dense, list):
-            raise SpecMismatch(f"{values.path} needs lists 'pooling' and 'dense'; they are {pooling!r:.40} and "
-                               f"{dense!r:.40}.")
+        if (not isinstance(pooling, list) or not isinstance(dense, list)
+                or not all(isinstance(entry, Mapping) for entry in dense)):
+            raise SpecMismatch(f"{values.path} needs lists 'pooling' and 'dense', of names and of objects; they are "
+                               f"{pooling!r:.40} and {dense!r:.40}.")
         return cls(
             tuple(map(str, pooling)), values.flag("include_prompt"),
-            tuple(_dense(JsonFile(values.path, entry)) for entry in dense if isinstance(entry, Mapping)),
+            tuple(_dense(JsonFile(values.path, entry)) for entry in dense),
             values.flag("normalize"), values.flag("token_heads"),
             values.whole("cls_every") if values.has("cls_every") else None,
         )

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from qianru.errors import SpecMismatch
 from qianru.models.json_file import JsonFile
-from qianru.models.sentencepiece_file import NORMAL, USER_DEFINED, SentencePieceFile, read_sentencepiece
+from qianru.models.sentencepiece_file import (
+    NORMAL,
+    USER_DEFINED,
+    SentencePieceFile,
+    precompiled,
+    read_sentencepiece,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +45,7 @@ def read_sentencepiece_bpe(path: Path, config: JsonFile) -> tuple[Tokenizer, dic
     vocabulary = {text: i for i, text in enumerate(names)}
     tokenizer = Tokenizer(models.BPE(vocabulary, _merges(file, vocabulary), unk_token=special["unk_token"],
                                      fuse_unk=True, byte_fallback=file.byte_fallback))
-    steps: list[Any] = [normalizers.Precompiled(file.charsmap)] if file.charsmap else []
+    steps: list[Any] = [precompiled(path, file.charsmap)] if file.charsmap else []
     if file.remove_extra_whitespaces:
         steps += [normalizers.Strip(), normalizers.Replace("  ", " ")]
     if file.add_dummy_prefix:

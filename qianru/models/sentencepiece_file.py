@@ -9,8 +9,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qianru.errors import BadFile, SpecMismatch
+
+if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
 
 KINDS = {1: "unigram", 2: "bpe"}
 NORMAL, USER_DEFINED = 1, 4     # kinds of pieces; others are unknown, control, unused and byte
@@ -62,6 +66,16 @@ def read_sentencepiece(path: Path) -> SentencePieceFile:
         KINDS[kind], pieces, kinds, _id(trainer.get(40, 0)), _id(trainer.get(41, 1)), _id(trainer.get(42, 2)), charsmap,
         bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1)), bool(trainer.get(35, 0)),
     )
+
+
+def precompiled(path: Path, charsmap: bytes) -> Normalizer:
+    """The normalizer that a file's table describes; BadFile if it describes none."""
+    from tokenizers import normalizers
+
+    try:
+        return normalizers.Precompiled(charsmap)
+    except Exception as error:   # the library raises plain Exception
+        raise BadFile(f"{path} is damaged: {error}. Download the file again.") from error
 
 
 def _id(value: Value) -> int:

@@ -14,7 +14,7 @@ from qianru.errors import BadFile, BadInput, SpecMismatch
 from qianru.models.byte_bpe import read_byte_bpe
 from qianru.models.json_file import JsonFile
 from qianru.models.sentencepiece_bpe import read_sentencepiece_bpe
-from qianru.models.sentencepiece_file import read_sentencepiece
+from qianru.models.sentencepiece_file import precompiled, read_sentencepiece
 from qianru.text.normalize import clean
 from qianru.types import IntArray
 
@@ -213,7 +213,7 @@ def _xlm_roberta(path: Path) -> Tokenizer:
     # Source: transformers' conversion of the slow tokenizer. In the file <unk>, <s>, </s> are 0, 1, 2.
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *file.pieces[3:], ("<mask>", 0.0)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
-    steps: list[Any] = [normalizers.Precompiled(file.charsmap)] if file.charsmap else []
+    steps: list[Any] = [precompiled(path, file.charsmap)] if file.charsmap else []
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]

@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from tokenizers import Tokenizer
 
 from qianru.errors import BadFile, SpecMismatch
-from qianru.models.sentencepiece_file import read_sentencepiece
+from qianru.models.sentencepiece_file import precompiled, read_sentencepiece
 from qianru.models.tokenizer import TextTokenizer, parse_tokenizer, read_tokenizer
 
 pytest.importorskip("torch", reason="small checkpoints are written with torch: pip install 'qianru[torch]'")
@@ -94,6 +94,11 @@ def test_a_damaged_sentencepiece_model_is_refused(
     (tmp_path / "sentencepiece.bpe.model").write_bytes(damage(whole))
     with pytest.raises(BadFile, match="not a sentencepiece model"):
         read_sentencepiece(tmp_path / "sentencepiece.bpe.model")
+
+
+def test_a_damaged_table_of_characters_is_refused() -> None:
+    with pytest.raises(BadFile, match=r"诗\.model is damaged"):
+        precompiled(Path("诗.model"), b"\xff\xff\xff\xff")
 
 
 def test_a_text_is_framed_cut_and_counted(tmp_path: Path) -> None:
