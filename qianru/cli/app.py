@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from qianru.cli import (
+    caring,
     comparing,
     embedding,
     evaluating,
@@ -45,7 +46,7 @@ app = typer.Typer(
     ),
 )
 for room in (indexing, searching, comparing, reranking, embedding, fitting, training, evaluating, judging, fetching,
-             looking, tuning, pushing):      # as the help page has them
+             looking, tuning, caring, pushing):      # as the help page has them
     room.register(app)
 
 

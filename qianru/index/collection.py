@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qianru.errors import BadInput, CollectionError
 from qianru.index.address import address_of, on_a_server
+from qianru.index.check import Checked, check
 from qianru.index.explanation import parts_of
 from qianru.index.follower import Follower
 from qianru.index.generation import clear_away, generation_of, place_of
@@ -21,6 +22,7 @@ from qianru.index.home import (
     follower_of,
     lock_home,
     make_home,
+    sizes_bytes,
     unlock_home,
 )
 from qianru.index.intake import SourceFile, batches, tidy
@@ -273,6 +275,35 @@ class Collection(Readable):
         return self._follower
 
     # looking after
+
+    @guarded
+    def check(self, *, repair: bool = False, progress: Progress | None = None) -> Checked:
+        """What is not as it was written: documents and vectors by their checksums, BM25's counts, the search engine.
+
+        A reader cannot look at the search engine, which belongs to the writer. progress counts documents.
+        repair: makes again what can be derived from the documents: their vectors, the counts, the engine's part
+        """
+        self._must_lie_here("checked")
+        if repair:
+            self._must_write()
+        return check(self, repair=repair, progress=progress)
+
+    def compact(self, *, progress: Progress | None = None) -> tuple[int, int]:
+        """Gives the room of what was deleted back to the disk; returns the bytes taken before and after.
+
+        The database is written anew, and the engine's part with its graph made again. Killed, all is as it was or
+        made again at the next search. Needs room for a second copy of the database meanwhile.
+        """
+        self._must_lie_here("compacted")
+        with self.entered():
+            self._must_write()
+            before = sum(sizes_bytes(self.path, self.place).values())
+            graph = self._follow().has_graph()
+            self._storage.compact()
+            self._follow().rebuild(progress)
+        if graph:
+            self.optimize()
+        return before, sum(sizes_bytes(self.path, self.place).values())
 
     def reembed(
         self, model: Given | Sequence[Given] | None = None, *, layout: Layout | None = None,

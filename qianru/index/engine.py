@@ -193,6 +193,11 @@ class EngineIndex:
             return [self._search(vector, kind, k, condition, check, params) if vector is not None and k else NOTHING
                     for vector in vectors]
 
+    def records(self, ids: IntArray) -> list[qdrant_edge.Record]:
+        """What is held of the ids that are there: fields and vectors."""
+        with _guarded(self._path, "read"):
+            return self._opened().retrieve(ids.tolist(), with_payload=True, with_vector=True)
+
     def flush(self) -> None:
         """Writes what has been taken in to disk."""
         with _guarded(self._path, "written"):

@@ -176,10 +176,10 @@ def new_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None, precision: 
     return EngineIndex.create(path / ENGINE, kinds, dim, precision)
 
 
-def sizes_bytes(path: Path) -> Mapping[str, int]:
-    """What each part takes on the disk."""
-    return {name: _size_bytes(path / part) for name, part in
-            {"documents": DATABASE, "engine": ENGINE, "model": MODEL}.items()}
+def sizes_bytes(path: Path, place: Path) -> Mapping[str, int]:
+    """What each part takes on the disk; place: of model and engine."""
+    parts = {"documents": path / DATABASE, "engine": place / ENGINE, "model": place / MODEL}
+    return {name: _size_bytes(part) for name, part in parts.items()}
 
 
 def _size_bytes(path: Path) -> int:

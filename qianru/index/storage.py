@@ -234,6 +234,22 @@ class Storage:
         self._delete_from(tables, ns)
         self.connection.executemany("INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(n, sequence) for n in ns])
 
+    def delete_strangers(self) -> None:
+        """Removes vectors that belong to no document."""
+        with self.transaction():
+            for table in ("vectors", *(["multi"] if self.has_multi else [])):
+                self.connection.execute(f"DELETE FROM {table} WHERE n NOT IN (SELECT n FROM documents)")
+
+    def compact(self) -> None:
+        """Gives the room of what was deleted back to the disk; needs room for a second copy meanwhile."""
+        with guarded(self.file):
+            self.connection.execute("PRAGMA temp_store = FILE")     # the copy may be larger than the memory
+            try:
+                self.connection.execute("VACUUM")
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self.connection.execute("PRAGMA temp_store = MEMORY")
+
     def _delete_from(self, tables: Sequence[str], ns: Sequence[int]) -> None:
         for table in tables:
             self.connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n in ns])

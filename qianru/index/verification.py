@@ -46,12 +46,12 @@ def damages(storage: Storage, progress: Progress | None = None) -> Iterator[Dama
         f"LEFT JOIN vectors USING (n) WHERE documents.n > ? ORDER BY documents.n LIMIT {AT_ONCE}", (after,)
     ):
         for n, id, text, fields, digest, there, dense, terms, weights, stored in rows:
-            if document_digest(text, fields) != digest:
+            if changed := document_digest(text, fields) != digest:
                 yield Damage(f"document {id!r} is not what was written", n)
-            elif there is None:
-                yield Damage(f"the vectors of document {id!r} are missing", n, lost=False)
+            if there is None:
+                yield Damage(f"the vectors of document {id!r} are missing", n, lost=changed)
             elif checksum(dense, terms, weights) != stored:
-                yield Damage(f"the vectors of document {id!r} are not what was written", n, lost=False)
+                yield Damage(f"the vectors of document {id!r} are not what was written", n, lost=changed)
         done, after = done + len(rows), rows[-1][0]
         if progress is not None:
             progress(done, total)

@@ -14,7 +14,8 @@ from qianru.cli.app import app
 from .conftest import Qianru
 
 COMMANDS = ["index", "search", "similarity", "similar", "fit", "words", "info", "list", "get", "count", "delete",
-            "rebuild", "models", "download", "embed", "inspect", "tune", "optimize"]
+            "rebuild", "models", "download", "embed", "inspect", "tune", "optimize",
+            "check", "compact", "reembed", "snapshot", "restore"]
 FAMILIES = ["counts", "tfidf", "bm25", "lsa", "word2vec"]
 
 
@@ -33,7 +34,7 @@ def test_every_command_is_listed(qianru: Qianru) -> None:
 def test_every_help_page_has_examples(command: list[str], qianru: Qianru) -> None:
     result = qianru(*command, "--help")
     assert result.code == 0
-    assert f"$ qianru {' '.join(command)} " in result.out or command == ["rebuild"]
+    assert f"$ qianru {' '.join(command)} " in result.out or command[0] in ("rebuild", "check", "compact")
     assert "Examples" in result.out
 
 
