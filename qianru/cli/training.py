@@ -13,7 +13,7 @@ from qianru.cli.evaluating import DATA_VARIABLE, task_data
 from qianru.cli.layout import one_line
 from qianru.cli.options import AsJson, examples
 from qianru.cli.terminal import note, progress, show, show_json
-from qianru.errors import BadInput
+from qianru.errors import BadInput, require
 
 if TYPE_CHECKING:
     from qianru.train.config import TrainConfig
@@ -187,7 +187,13 @@ def _run(config: TrainConfig, dev: Path | Evaluate | None, resume: bool, as_json
     from qianru.train import train as run
     from qianru.train.heldout import HeldOut
 
+    require("torch", "torch", "Training")
+    from qianru.train.processes import Processes
+
     evaluate = HeldOut(_read(dev)) if isinstance(dev, Path) else dev
+    if not Processes.joined().first:      # of those that torchrun has started, one speaks
+        run(config, evaluate=evaluate, resume=resume)
+        return
     with progress("Training", "steps") as watch:
 
         def report(step: Step) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qianru.train.config import TrainConfig
     from qianru.train.data.sets import DataSet
     from qianru.train.loop import Evaluate, Step
+    from qianru.train.processes import Processes
     from qianru.train.stage import Stage
 
 FREE = ("output", "save_every", "evaluate_every", "patience", "metric", "threads")
@@ -41,9 +42,10 @@ def train(
 
     evaluate: the model -> its scores by name, larger is better; called before the first step, now and then, and after
         the last; the weights of the best score are what is written
+    on_step: called after each step, in every process
     resume: go on from the last checkpoint of that run, to the same weights as if it had never stopped
     Raises BadInput if a run stands there and resume is not said, TrainingFailed if the loss is no number or grows,
-    StorageFailed if the disk is full.
+    StorageFailed if the disk is full. Under torchrun every process calls this; batch_size is that of all together.
     """
     require("torch", "torch", "Training")
     import torch
@@ -53,13 +55,16 @@ def train(
     from qianru.train.config import RUN
     from qianru.train.data.sets import DataSet
     from qianru.train.loop import Loop
+    from qianru.train.processes import Processes
     from qianru.train.publish import publish
     from qianru.train.record import draw_curves
     from qianru.train.start import load_trainable, prepare, source_folder
 
     output = Path(config.output)
     run = output / RUN
-    _check_place(output, run, resume)
+    processes = Processes.joined()
+    if processes.first:
+        _check_place(output, run, resume)
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads or before)
     try:
@@ -68,29 +73,33 @@ def train(
         config = settled(config, model.network.backbone.config.hidden_size, model.device.name, sets)
         prepare(model.network, dropout=config.dropout or 0.0, layer_checkpoints=config.layer_checkpoints)
         fingerprints = {data.config.path: data.fingerprint for data in sets}
-        belongs = {**_fixed(config), "data": fingerprints, "weights": model.spec.fingerprint}
-        loop = Loop(config, _stage(config, model, sets), model, sets, run, belongs, evaluate=evaluate, on_step=on_step)
-        if not (resume and loop.resume()):
+        belongs = {**_fixed(config), "data": fingerprints, "weights": model.spec.fingerprint,
+                   "processes": processes.size}
+        loop = Loop(config, _stage(config, model, sets, processes), model, sets, run, belongs, evaluate=evaluate,
+                    on_step=on_step, processes=processes)
+        if not (resume and loop.resume()) and processes.first:
             run.mkdir(parents=True, exist_ok=True)
             loop.log.cut(-1)       # of a run that was killed before its first checkpoint
             write_text(run / "config.toml", config.toml())
             write_json(run / "data.json", fingerprints)
         memory = loop.go()
-        draw_curves(loop.log, run / "curves.png")
-        publish(model, output, source_folder(config.model), write_card(config, model, sets, memory, loop.log))
+        if processes.first:
+            draw_curves(loop.log, run / "curves.png")
+            publish(model, output, source_folder(config.model), write_card(config, model, sets, memory, loop.log))
+        processes.said_by_first(True)      # nobody leaves before the model is written
     finally:
         torch.set_num_threads(before)
     return Trained(output, memory.step, memory.best, memory.best_step if memory.best is not None else memory.step)
 
 
-def _stage(config: TrainConfig, model: Transformer, sets: Sequence[DataSet]) -> Stage:
+def _stage(config: TrainConfig, model: Transformer, sets: Sequence[DataSet], processes: Processes) -> Stage:
     from qianru.train.pretraining.stage import PretrainStage
     from qianru.train.stage import EmbedStage
 
     if config.pretrain is None:
-        return EmbedStage(config, model, sets)
+        return EmbedStage(config, model, sets, processes)
     half = config.precision == "bfloat16"
-    return PretrainStage(config.pretrain, model, sets, config.seed, bfloat16=half)
+    return PretrainStage(config.pretrain, model, sets, config.seed, bfloat16=half, processes=processes)
 
 
 def settled(config: TrainConfig, hidden_size: int, device: str, sets: Sequence[DataSet]) -> TrainConfig:

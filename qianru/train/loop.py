@@ -28,6 +28,7 @@ from qianru.train.config import TrainConfig
 from qianru.train.data.sampler import Sampler
 from qianru.train.data.sets import DataSet
 from qianru.train.optimizer import Average, make_optimizer, rate, set_rate
+from qianru.train.processes import ALONE, Processes
 from qianru.train.record import Log
 from qianru.train.stage import Stage
 from qianru.train.start import restore
@@ -71,19 +72,20 @@ class Loop:
     config: settled, with nothing left to choose;  sets: its data;  run: folder for checkpoints and the log
     stage: what a step computes;  model: what the evaluation is given
     belongs: what a checkpoint must have been made with to be resumed here
+    processes: that train together; the first evaluates and writes, all read
     """
 
     def __init__(
         self, config: TrainConfig, stage: Stage, model: Transformer, sets: Sequence[DataSet], run: Path,
         belongs: Mapping[str, Any], *, evaluate: Evaluate | None = None,
-        on_step: Callable[[Step], None] = lambda step: None,
+        on_step: Callable[[Step], None] = lambda step: None, processes: Processes = ALONE,
     ) -> None:
         assert config.batch_size
         assert config.steps
         assert config.optimizer.lr
         self.config, self.stage, self.model, self.run, self.belongs = config, stage, model, run, dict(belongs)
         self.n_steps: int = config.steps
-        self.evaluate, self.on_step = evaluate, on_step
+        self.evaluate, self.on_step, self.processes = evaluate, on_step, processes
         self.module = stage.module
         lengths = [data.n_chars for data in sets] if config.like_length else None
         self.sampler = Sampler([len(data) for data in sets], config.batch_size, config.seed, lengths=lengths,
@@ -92,7 +94,7 @@ class Loop:
         self.average = Average(list(self.module.parameters()), config.optimizer.ema) if config.optimizer.ema else None
         self.memory = Memory()
         self.log = Log(run / "log.jsonl")
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed + processes.rank)      # dropout differs between processes
 
     def go(self) -> Memory:
         """Trains to the end, or until patience is. The module then holds the best weights, or without an evaluation
@@ -114,7 +116,7 @@ class Loop:
         every = self.config.evaluate_every or max(self.n_steps // 10, 1)
         saved = self.config.save_every or max(self.n_steps // 10, 1)
         if self.evaluate and self.memory.step == 0:
-            self._judge()
+            self._judged()
         begun, n_tokens, first = time.perf_counter(), 0, self.memory.step
         while self.memory.step < self.n_steps:
             loss, norm, taken = self._step()
@@ -122,10 +124,11 @@ class Loop:
             step = self.memory.step
             passed = time.perf_counter() - begun
             lr = self.optimizer.param_groups[0]["lr"]
-            self.log.write(step=step, loss=loss, lr=lr, norm=norm, tokens=taken)
+            if self.processes.first:
+                self.log.write(step=step, loss=loss, lr=lr, norm=norm, tokens=taken)
             self.on_step(Step(step, self.n_steps, loss, lr, norm, n_tokens / passed,
                               passed / (step - first) * (self.n_steps - step)))
-            if self.evaluate and (step % every == 0 or step == self.n_steps) and not self._judge():
+            if self.evaluate and (step % every == 0 or step == self.n_steps) and not self._judged():
                 break
             if step % saved == 0 or step == self.n_steps:
                 self.save()
@@ -137,9 +140,13 @@ class Loop:
         weights: dict[str, Tensor] = dict(self.module.named_parameters())
         if self.average:
             weights |= {f"average/{i}": held for i, held in enumerate(self.average.held)}
-        moments: dict[str, Tensor] = {"random/cpu": torch.get_rng_state()}
+        moments: dict[str, Tensor] = {f"random/cpu{rank or ''}": state for rank, state in
+                                      enumerate(self.processes.copies(torch.get_rng_state()))}
         if self.model.device.name == "cuda":
-            moments["random/cuda"] = torch.cuda.get_rng_state()
+            moments |= {f"random/cuda{rank or ''}": state for rank, state in
+                        enumerate(self.processes.copies(torch.cuda.get_rng_state()))}
+        if not self.processes.first:
+            return
         for name, parameter in self.module.named_parameters():
             held = self.optimizer.state.get(parameter)
             moments |= {f"{moment}/{name}": held[moment] for moment in MOMENTS} if held else {}
@@ -170,10 +177,16 @@ class Loop:
                                             for moment in MOMENTS}
                 steps = torch.tensor(float(self.memory.step), device=parameter.device)
                 self.optimizer.state[parameter] = {"step": steps, **state}
-        torch.set_rng_state(held.optimizer["random/cpu"])
-        if "random/cuda" in held.optimizer:
-            torch.cuda.set_rng_state(held.optimizer["random/cuda"])
-        self.log.cut(self.memory.step)
+        own = self.processes.rank or ""
+        torch.set_rng_state(held.optimizer[f"random/cpu{own}"])
+        if f"random/cuda{own}" in held.optimizer:
+            torch.cuda.set_rng_state(held.optimizer[f"random/cuda{own}"])
+        steps_of_all = [int(step) for step in self.processes.copies(torch.tensor(self.memory.step))]
+        if len(set(steps_of_all)) > 1:
+            raise SpecMismatch(f"The processes see checkpoints of the steps {steps_of_all}. Let all of them "
+                               "read one folder.")
+        if self.processes.first:
+            self.log.cut(self.memory.step)
         return True
 
     def _step(self) -> tuple[float, float, int]:
@@ -185,6 +198,7 @@ class Loop:
             loss, taken = self.stage.backward(self.sampler.draw(), self.memory.step, share)
             total += share * loss
             n_tokens += taken
+        self.processes.sum_gradients(self.module.parameters())
         norm = float(clip_grad_norm_(self.module.parameters(), self.config.optimizer.max_norm))
         self._check(total, norm)
         set_rate(self.optimizer, rate(self.memory.step, self.n_steps, self.config.optimizer))
@@ -211,6 +225,10 @@ class Loop:
                                  f"a lower learning rate (it is {self.config.optimizer.lr}), a longer warm-up "
                                  f"({self.config.optimizer.warmup}) or a higher temperature "
                                  f"({self.config.loss.temperature}).")
+
+    def _judged(self) -> bool:
+        """Whether to go on: the first process evaluates, the others wait for what it says."""
+        return self.processes.said_by_first(self._judge() if self.processes.first else True)
 
     def _judge(self) -> bool:
         """Evaluates and keeps the weights if they are the best; False when patience is at its end."""
@@ -245,7 +263,7 @@ class Loop:
         new.replace(path)
 
     def _take_best(self) -> None:
-        if self.evaluate:
+        if self.evaluate and self.processes.first:
             restore(self.module, read_tensors(self.run / "best.safetensors"))
-        elif self.average:
+        elif self.average and not self.evaluate:
             self.average.swap()

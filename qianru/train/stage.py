@@ -15,6 +15,7 @@ from qianru.train.data.sampler import Draw
 from qianru.train.data.sets import DataSet
 from qianru.train.gradients import backward
 from qianru.train.objective import loss_of, texts_of
+from qianru.train.processes import ALONE, Processes
 from qianru.train.vectors import Forward, tokenized
 
 
@@ -34,7 +35,10 @@ class Stage(Protocol):
 class EmbedStage:
     """Texts are embedded, and their similarities are to be as the examples say."""
 
-    def __init__(self, config: TrainConfig, model: Transformer, sets: Sequence[DataSet]) -> None:
+    def __init__(
+        self, config: TrainConfig, model: Transformer, sets: Sequence[DataSet], processes: Processes = ALONE
+    ) -> None:
+        self.processes = processes
         self.config, self.model, self.sets, self.module = config, model, sets, model.network
         self.forward = Forward(model.network, model.device.name, model.tokenizer.special_ids(),
                                heads=config.loss.ranked == "three_heads", bfloat16=config.precision == "bfloat16")
@@ -47,7 +51,7 @@ class EmbedStage:
         queries, documents = (tokenized(self.model, texts, prompt)
                               for texts, prompt in zip(texts_of(batch), prompts, strict=True))
         loss = backward(self.forward, queries, documents, partial(loss_of, self.config.loss, batch, step=step),
-                        memory_tokens=self.config.memory_tokens, share=share)
+                        memory_tokens=self.config.memory_tokens, share=share, processes=self.processes)
         return loss, queries.n_tokens + documents.n_tokens
 
     def _prompts(self, data: DataSet, ranked: bool) -> tuple[str, str]:

@@ -110,12 +110,24 @@ class Forward:
 
     def packed(self, rows: Rows, tokens_at_once: int) -> tuple[list[Packed], Tensor]:
         """Batches of at most so many tokens, longest texts first, and each text's place among their rows."""
-        batches = plan(np.array([len(row) for row in rows.ids], np.int64), tokens_at_once)
-        order = np.concatenate(batches)
+        (batches,), places = self.shared(rows, tokens_at_once, 1)
+        return batches, places
+
+    def shared(self, rows: Rows, tokens_at_once: int, n: int) -> tuple[list[list[Packed]], Tensor]:
+        """The same for each of n processes, which get every n-th text, longest first: about as many tokens each."""
+        lengths = np.array([len(row) for row in rows.ids], np.int64)
+        longest_first = np.argsort(-lengths, kind="stable")
+        orders: list[IntArray] = []
+        shares: list[list[Packed]] = []
+        for rank in range(n):
+            own = longest_first[rank::n]
+            batches = [own[batch] for batch in plan(lengths[own], tokens_at_once)]
+            orders += batches
+            shares.append([pack([rows.ids[i] for i in batch], self.device) for batch in batches])
+        order = np.concatenate(orders)
         places = np.empty(len(order), np.int64)
         places[order] = np.arange(len(order))
-        packed = [pack([rows.ids[i] for i in batch], self.device) for batch in batches]
-        return packed, torch.from_numpy(places).to(self.device)
+        return shares, torch.from_numpy(places).to(self.device)
 
     def vectors(self, rows: Rows, tokens_at_once: int) -> Vectors:
         """Of all rows, in the order of the texts."""
@@ -130,18 +142,32 @@ class Forward:
             hidden = (network.backbone.first_tokens(batch) if first_only else network.backbone(batch)).float()
         if not self.heads:
             return Part(batch, network.dense_vectors(hidden, batch, skip))
-        keys, weights = self._terms(network.heads["sparse_linear"](hidden), batch)
+        keys, where, counts = self._keys(batch)
+        positive = network.heads["sparse_linear"](hidden).squeeze(1).float().relu()[counts]
+        weights = positive.new_zeros(len(keys)).scatter_reduce(0, where, positive, "amax", include_self=True)
         keep = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
         keep[batch.first] = False
         tokens = normalize(network.heads["colbert_linear"](hidden[keep]), dim=-1)
         return Part(batch, network.dense_vectors(hidden, batch, skip), weights, keys, tokens)
 
-    def _terms(self, scores: Tensor, batch: Packed) -> tuple[Tensor, Tensor]:
-        """(keys, weights) of each text's distinct terms: the largest of ReLU(score)."""
-        lengths = torch.from_numpy(np.diff(batch.offsets)).to(scores.device)
-        rows = torch.repeat_interleave(torch.arange(len(batch), device=scores.device), lengths)
+    def shapes(self, batch: Packed) -> list[torch.Size]:
+        """Of the tensors of the batch's part, without computing them."""
+        dense = torch.Size((len(batch), self.network.dim))
+        if not self.heads:
+            return [dense]
+        n_tokens = len(batch.ids) - len(batch)
+        return [dense, torch.Size((len(self._keys(batch)[0]),)), torch.Size((n_tokens, self.network.multi_dim))]
+
+    def part(self, batch: Packed, tensors: Sequence[Tensor]) -> Part:
+        """The part whose tensors another process has computed."""
+        if not self.heads:
+            return Part(batch, tensors[0])
+        return Part(batch, tensors[0], tensors[1], self._keys(batch)[0], tensors[2])
+
+    def _keys(self, batch: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """(keys of each text's distinct terms, which of them each counting token has, which tokens count)."""
+        lengths = torch.from_numpy(np.diff(batch.offsets)).to(batch.ids.device)
+        rows = torch.repeat_interleave(torch.arange(len(batch), device=batch.ids.device), lengths)
         counts = ~torch.isin(batch.ids, self._unused)
         keys, where = torch.unique((rows * self.width + batch.ids)[counts], return_inverse=True)
-        positive = scores.squeeze(1).float().relu()[counts]
-        weights = positive.new_zeros(len(keys)).scatter_reduce(0, where, positive, "amax", include_self=True)
-        return keys, weights
+        return keys, where, counts

@@ -28,6 +28,7 @@ from qianru.train.objective import texts_of
 from qianru.train.pretraining.config import PretrainConfig
 from qianru.train.pretraining.heads import OneLayerDecoder, TokenHead
 from qianru.train.pretraining.masking import Masked, Masker
+from qianru.train.processes import ALONE, Processes
 
 AT_ONCE = 1024   # tokens; each has a logit for every word of the vocabulary
 
@@ -36,7 +37,8 @@ class PretrainStage:
     """Gradients of one draw of texts. module: the network and the heads that guess."""
 
     def __init__(
-        self, config: PretrainConfig, model: Transformer, sets: Sequence[DataSet], seed: int, *, bfloat16: bool = False
+        self, config: PretrainConfig, model: Transformer, sets: Sequence[DataSet], seed: int, *, bfloat16: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         backbone = model.network.backbone
         if not isinstance(backbone, Encoder):
@@ -44,7 +46,7 @@ class PretrainStage:
                            "Train it on pairs instead.")
         self.config, self.sets, self.backbone, self.device = config, sets, backbone, model.device.name
         self.masker = Masker(model.tokenizer, config.share, words=config.words)
-        self.bfloat16 = bfloat16
+        self.bfloat16, self.processes = bfloat16, processes
         shape = backbone.config
         torch.manual_seed(seed)
         parts: dict[str, nn.Module] = {"network": model.network,
@@ -65,12 +67,16 @@ class PretrainStage:
         if not rows:
             raise BadInput(f"No text of a batch of {data.config.path} has a token that the model knows.")
         n_hidden, n_own = sum(len(row.hidden) for row in rows), sum(len(row.own) for row in rows)
-        total = 0.0
-        for chosen in plan(np.array([len(row.ids) for row in rows], np.int64), AT_ONCE):
-            loss = self._loss([rows[i] for i in chosen], n_hidden, n_own, len(rows), rng)
+        total = torch.zeros(1)
+        own = sorted(rows, key=lambda row: -len(row.ids))[self.processes.rank :: self.processes.size]
+        if self.processes.size > 1:
+            rng = np.random.default_rng([draw.seed, 4, self.processes.rank])     # for the decoder; all hid the same
+        for chosen in plan(np.array([len(row.ids) for row in own], np.int64), AT_ONCE):
+            loss = self._loss([own[i] for i in chosen], n_hidden, n_own, len(rows), rng)
             (loss * share).backward()   # type: ignore[no-untyped-call]
             total += loss.item()
-        return total, sum(len(row.ids) for row in rows)
+        self.processes.sum(total)
+        return float(total), sum(len(row.ids) for row in rows)
 
     def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, rng: np.random.Generator) -> Tensor:
         """This packed batch's share of the mean losses of the whole."""
