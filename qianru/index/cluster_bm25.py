@@ -188,7 +188,7 @@ class ClusterBM25:
         places = {word: i for i, word in enumerate(query)}
         rows = [{places[term]: float(n) for term, n in _words(told).items() if term in places} for told in payloads]
         counts = SparseRows.from_rows(rows, len(places), np.float64)
-        weights = self._bm25.weigh(counts, np.array([told["length"] for told in payloads], np.int64))
+        weights = self._bm25.weigh(counts, _lengths(payloads))
         asked = np.fromiter(query.values(), np.float64, len(query))
         at = np.repeat(np.arange(len(rows)), np.diff(counts.offsets))
         return np.bincount(at, weights.weights * asked[weights.terms], len(rows)).astype(np.float32)
@@ -202,8 +202,7 @@ class ClusterBM25:
         column = self.statistics.ids
         words = [_words(told) for told in payloads]
         rows = [dict(zip(column(list(its)).tolist(), map(float, its.values()), strict=True)) for its in words]
-        return (SparseRows.from_rows(rows, self.statistics.width),
-                np.array([told["length"] for told in payloads], np.int64))
+        return SparseRows.from_rows(rows, self.statistics.width), _lengths(payloads)
 
     def settle(self, far: int = FAR, progress: Progress | None = None) -> int:
         """Writes weights anew that are for a mean length some levels away; returns how many documents'.
@@ -266,8 +265,20 @@ def _words(told: Mapping[str, Any]) -> dict[str, int]:
     try:
         return dict(zip(told["terms"], told["counts"], strict=True))
     except (KeyError, TypeError, ValueError) as error:
-        raise CollectionDamaged(f"A point of the collection lacks the counts of its words ({error!r:.80}). Has another "
-                                "program written to it? Push the collection again.") from error
+        raise _not_counted(error) from error
+
+
+def _lengths(payloads: Sequence[Mapping[str, Any]]) -> IntArray:
+    """(m,) tokens of each payload's document."""
+    try:
+        return np.array([int(told["length"]) for told in payloads], np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_counted(error) from error
+
+
+def _not_counted(error: Exception) -> CollectionDamaged:
+    return CollectionDamaged(f"A point of the collection lacks the counts of its words ({error!r:.80}). Has another "
+                             "program written to it? Push the collection again.")
 
 
 def compact(rows: SparseRows) -> tuple[IntArray, SparseRows]:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qianru.errors import CollectionBusy, CollectionDamaged, CollectionError
+from qianru.errors import CollectionBusy, CollectionDamaged, CollectionError, QianruError
 from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.intake import SourceFile
@@ -26,6 +26,9 @@ FACTS = 0                       # the number of the point that says what the col
 LARGEST_MODEL = 64 << 20        # bytes; a larger one is named, and given again at opening
 PART_BYTES = 1 << 20
 ABANDONED = timedelta(minutes=10)
+KNOWN = {"format": int, "created": str, "model": str, "fingerprint": str, "layout": str, "model_kept": bool,
+         "parts": list}
+"""The facts of every complete collection, and what they are."""
 MEND = "Push the collection again, or delete both its collections on the server and make it anew."
 
 
@@ -76,12 +79,19 @@ class ClusterHome:
         return bool(exists and self._facts().get("complete"))
 
     def facts(self) -> dict[str, Any]:
-        """What the collection is. Raises CollectionError where there is none, or one of a newer Qianru."""
+        """What the collection is.
+
+        Raises CollectionError where there is none, or one of a newer Qianru; CollectionDamaged for no such note.
+        """
         exists = self.link.ask("looked up", self.link.client.collection_exists, self.meta)
         facts = self._facts() if exists else {}
         if not facts.get("complete"):
             raise CollectionError(f"There is no collection {self.name!r} at {self.link.where}. Make one: qianru push "
                                   f"FOLDER qdrant://…/{self.name}, or Collection.create with that address.")
+        for key, kind in KNOWN.items():
+            if not isinstance(facts.get(key), kind):
+                raise CollectionDamaged(f"{self.meta} at {self.link.where} is not what was written: {key} is "
+                                        f"{facts.get(key)!r:.60}. {MEND}")
         if facts["format"] > FORMAT:
             raise CollectionError(f"{self.name!r} at {self.link.where} has format {facts['format']}; this version of "
                                   f"Qianru reads up to {FORMAT}. Upgrade Qianru.")
@@ -109,18 +119,30 @@ class ClusterHome:
 
     def take_files(self, folder: Path) -> None:
         """Writes the model's files into the folder. Raises CollectionDamaged where they are not what was put."""
-        parts: dict[str, dict[int, dict[str, Any]]] = {}
+        parts: dict[str, dict[int, tuple[bytes, str]]] = {}
+        size = 0
         for record in self._each("file"):
-            told = record.payload or {}
-            parts.setdefault(told["path"], {})[told["part"]] = told
+            match record.payload:
+                case {"path": str(path), "part": int(part), "content": str(content), "digest": str(digest)}:
+                    size += len(content)
+                    parts.setdefault(path, {})[part] = content.encode(), digest
+                case _:
+                    raise CollectionDamaged(f"A model's file at {self.link.where} is not what was written. {MEND}")
+            if size > 2 * LARGEST_MODEL:        # base64 makes 4 of 3
+                raise CollectionDamaged(f"The model at {self.link.where} is larger than any that was written. {MEND}")
         for path, its in parts.items():
-            content = b"".join(base64.b64decode(its[i]["content"]) for i in sorted(its))
-            target = (folder / path).resolve()
-            whole = blake2b(content, digest_size=16).hexdigest() == its[min(its)]["digest"]
-            if not whole or not target.is_relative_to(folder.resolve()):
-                raise CollectionDamaged(f"The model's file {path} at {self.link.where} is not what was written. {MEND}")
+            try:
+                whole = b"".join(base64.b64decode(its[i][0]) for i in sorted(its))
+                target = (folder / path).resolve()
+                right = (blake2b(whole, digest_size=16).hexdigest() == its[min(its)][1]
+                         and target != folder.resolve() and target.is_relative_to(folder.resolve()))
+            except ValueError:      # no base64, or a path that no system knows
+                right = False
+            if not right:
+                raise CollectionDamaged(f"The model's file {path!r} at {self.link.where} is not what was written. "
+                                        f"{MEND}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            target.write_bytes(whole)
 
     # files whose passages are stored
 
@@ -141,8 +163,14 @@ class ClusterHome:
 
     def sources(self) -> list[SourceFile]:
         """All files that are noted, by path."""
-        told = [record.payload or {} for record in self._each("source")]
-        return sorted(SourceFile(one["path"], bytes.fromhex(one["digest"]), one["n_passages"]) for one in told)
+        try:
+            told = [record.payload or {} for record in self._each("source")]
+            return sorted(SourceFile(one["path"], bytes.fromhex(one["digest"]), one["n_passages"]) for one in told)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, QianruError):
+                raise
+            raise CollectionDamaged(f"A note of a file in {self.meta} at {self.link.where} is not what was written "
+                                    f"({error!r:.80}). {MEND}") from error
 
     def forget_sources(self, paths: Sequence[str]) -> None:
         """Forgets the files."""

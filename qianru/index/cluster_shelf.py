@@ -183,6 +183,6 @@ def document_of(told: Mapping[str, Any]) -> Document:
     """The document of a payload. Raises CollectionDamaged for a payload of something else."""
     try:
         return Document(told["id"], told["text"], json.loads(told["fields"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CollectionDamaged(f"A point of the collection is no document of ours: it lacks {error}. Has another "
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CollectionDamaged(f"A point of the collection is no document of ours ({error!r:.80}). Has another "
                                 "program written to it? Push the collection again.") from error
