@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from poems_and_laws import cache, clips, documents, vectors
 from search import asked, made, memory_mb
 
 from qianru import Collection
+from qianru.index import engine
 from qianru.index.pipeline import Asked, fuse, retrieve
 from qianru.index.plan import Plan
 from qianru.index.shelf import Shelf
@@ -106,19 +108,26 @@ def qianru(n: int, n_queries: int) -> dict[str, Any]:
         ones = [Embeddings("both", np.ones(1, np.int64), dense=dense[i : i + 1], sparse=told.queries.take([i]))
                 for i in range(n_queries)]
 
-        def hybrid(i: int) -> Sequence[int]:
-            found = retrieve(plan, shelf, Asked([texts[i]], ones[i], ("dense", "sparse"), K), DEEP)[0]
-            ids, _ = fuse(plan, found)
-            return (ids[:K] - 1).tolist()
+        def by_effort(effort: int) -> Search:
+            def hybrid(i: int) -> Sequence[int]:
+                engine.GRAPH_EFFORT = effort
+                found = retrieve(plan, shelf, Asked([texts[i]], ones[i], ("dense", "sparse"), K), DEEP)[0]
+                ids, _ = fuse(plan, found)
+                return (ids[:K] - 1).tolist()
+            return hybrid
 
         def by_words(i: int) -> Sequence[int]:
             return (follower.search(ones[i], "sparse", DEEP, None)[0].ids - 1).tolist()
 
-        figures = measured({0: hybrid}, by_words, matrix, dense)
+        usual = engine.GRAPH_EFFORT, engine.EFFORT_FOR
+        engine.EFFORT_FOR = n               # so that the effort is what is said, whatever the size
+        figures = measured({effort: by_effort(effort) for effort in EFFORTS}, by_words, matrix, dense)
+        engine.GRAPH_EFFORT, engine.EFFORT_FOR = usual
         figures["dense_only"] = rate(lambda i: follower.search(asked(dense[i : i + 1]), "dense", K, None), n_queries)
         figures["words_only"] = rate(by_words, n_queries)
         figures["from_text_to_text"] = rate(lambda i: collection.search(texts[i], K), n_queries)
-    return {"settings": "m 16, effort of the engine", "versions": {"qdrant-edge-py": version("qdrant-edge-py")},
+    return {"settings": f"m {engine.GRAPH_LINKS}, ef_construct {engine.GRAPH_EFFORT}",
+            "versions": {"qdrant-edge-py": version("qdrant-edge-py")},
             "making_s": round(making["follow_s"] + making["graph_s"], 1), **figures}
 
 
@@ -170,6 +179,7 @@ def lancedb(n: int, n_queries: int) -> dict[str, Any]:
     from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)        # it warns at every query that it will change one day
     told = words(n, n_queries)
     matrix, dense = vectors(n)
     dense = dense[:n_queries]
@@ -192,8 +202,8 @@ def lancedb(n: int, n_queries: int) -> dict[str, Any]:
         def by_effort(effort: int) -> Search:
             def hybrid(i: int) -> Sequence[int]:
                 query = table.search(query_type="hybrid").vector(dense[i]).text(questions[i]).limit(DEEP)
-                query = query.nprobes(1).ef(max(effort, DEEP)).refine_factor(1 if effort <= DEEP else 2)
-                return query.rerank(fusion).select(["id"]).to_arrow()["id"].to_pylist()[:K]
+                query = query.nprobes(1).ef(effort).refine_factor(1).rerank(fusion).select(["id"])
+                return query.to_arrow()["id"].to_pylist()[:K]
             return hybrid
 
         figures = measured({effort: by_effort(effort) for effort in EFFORTS if effort >= DEEP}, by_words, matrix, dense)
