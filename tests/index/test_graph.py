@@ -115,10 +115,10 @@ def test_more_vectors_and_filters_are_searched_with_more_effort(words: WordVecto
         assert engine is not None
         assert engine._effort(10, filtered=False) == 128
         assert engine._effort(100, filtered=False) == 200            # the engine wants some more than it gives
-        assert engine._effort(10, filtered=True) == 256
+        assert engine._effort(10, filtered=True) == 384
         engine._size = 160_000
         assert engine._effort(10, filtered=False) == 512
-        assert engine._effort(10, filtered=True) == 1024
+        assert engine._effort(10, filtered=True) == 1536
 
 
 def test_few_vectors_get_no_graph(words: WordVectorModel, tmp_path: Path) -> None:
