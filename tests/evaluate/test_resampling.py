@@ -151,7 +151,7 @@ def test_two_models_of_one_quality_are_rarely_told_apart() -> None:
     generator = np.random.default_rng(11)
     alarms = 0
     for repeat in range(200):
-        a, b = resample(scored_alike(generator, 1_000), 1_000, n_resamples=500, seed=repeat)
+        a, b = resample(scored_alike(generator, 1_000), 1_000, n_resamples=250, seed=repeat)
         alarms += p_value(a - b, 1_000) < 0.05
     assert alarms <= 10
 
