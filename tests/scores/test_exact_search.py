@@ -251,3 +251,17 @@ def test_a_block_has_an_id_for_each_vector_of_a_search_in_steps() -> None:
     for n_ids, n_vectors in ((5, 2), (2, 5)):
         with pytest.raises(ShapeMismatch, match=f"not {n_ids} for {n_vectors}"):
             DenseSearch(np.ones((1, 4), np.float32), 9).offer(np.arange(n_ids), np.ones((n_vectors, 4), np.float32))
+
+
+@pytest.mark.parametrize("with_numba", [True, False])
+def test_everything_can_be_asked_for_without_knowing_how_much_that_is(with_numba: bool) -> None:
+    documents, ids = np.arange(24, dtype=np.float32).reshape(12, 2) % 7, np.arange(12)
+    tokens = ragged([documents[:1]], 2)
+    with backend(with_numba):
+        for size in (1, 5, 12):
+            found = dense_top_k(documents[:3], in_blocks(ids, size, documents.__getitem__), 2**53)
+            for ranking, query in zip(found, documents, strict=False):
+                same(ranking, best_by_hand(ids, (documents @ query).tolist(), 12))
+        assert len(maxsim_top_k(tokens, [(ids[:1], tokens)], 2**53)[0][0]) == 1
+        rows = SparseRows.from_rows([{0: 1.0}], 1)
+        assert len(sparse_top_k(rows, [(ids[:1], rows)], 2**53)[0][0]) == 1

@@ -49,7 +49,8 @@ def dense_top_k(
     n_threads: of all but the product, which has those of NumPy or torch; None for one a core
     progress: counts documents
     Scores are summed in float64 and rounded to float32.
-    Memory: besides queries and answers at most 16 MB at 768 dimensions, whatever the size of the blocks.
+    Memory: besides queries and answers, no more of which than documents, at most 16 MB at 768 dimensions, whatever the
+    size of the blocks.
     Raises ShapeMismatch for another number of dimensions, BadInput for numbers that are not finite in float32.
     """
     search = DenseSearch(queries, k, precision=precision, n_threads=n_threads)
@@ -133,12 +134,14 @@ class _Compiled:
         self._coded = coded(queries, lengths, precision, n_threads)
         self._product = Product(precision)
         self._relative = relative_error(precision, queries.shape[1])
-        self._scores = np.empty((len(queries), k), np.float32)
-        self._ids = np.zeros((len(queries), k), np.int64)
+        self._k = k
+        self._scores = np.empty((len(queries), 0), np.float32)
+        self._ids = np.zeros((len(queries), 0), np.int64)
         self._counts = np.zeros(len(queries), np.int64)
 
     def go_on(self, rankings: list[Ranked]) -> None:
         """Starts from what has been found so far; from the worst up it is a heap."""
+        self._make_room(max((len(ids) for ids, _ in rankings), default=0))
         for i, (ids, scores) in enumerate(rankings):
             self._ids[i, : len(ids)], self._scores[i, : len(ids)] = ids[::-1], scores[::-1]
             self._counts[i] = len(ids)
@@ -146,6 +149,7 @@ class _Compiled:
     def offer(self, ids: IntArray, part: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
         from qianru.scores.exact.dense_numba import sieve
 
+        self._make_room(len(ids))
         documents = coded(part, lengths, self._precision, self._n_threads)
         for first in range(0, len(self._queries), QUERIES_AT_ONCE):
             group = slice(first, first + QUERIES_AT_ONCE)
@@ -157,6 +161,15 @@ class _Compiled:
                 self._queries[group], part, ids, self._scores[group], self._ids[group], self._counts[group],
             )
             spread(partial(sieve, *arguments), len(fast), self._n_threads, QUERIES_PER_THREAD)
+
+    def _make_room(self, n: int) -> None:
+        """For n more answers to each query: there are no more of them than documents, however large k is."""
+        have = self._scores.shape[1]
+        wanted = min(self._k, int(self._counts.max(initial=0)) + n)
+        if wanted <= have:
+            return
+        more = [(0, 0), (0, min(self._k, max(wanted, 2 * have)) - have)]
+        self._scores, self._ids = np.pad(self._scores, more), np.pad(self._ids, more)
 
     def rankings(self) -> list[Ranked]:
         found: list[Ranked] = []
