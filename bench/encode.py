@@ -13,6 +13,7 @@ does not fit into the seconds is named under left_out with the reason. Rivals: b
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import json
 import logging
@@ -40,6 +41,7 @@ import torch  # noqa: E402
 from checkpoints import bge_m3, m3e  # noqa: E402
 from encode_rivals import PACKAGES, RIVALS, Encode, Job, LeftOut  # noqa: E402
 
+from qianru import __version__  # noqa: E402
 from qianru.models.transformer import Transformer  # noqa: E402
 from qianru.runtime.int8 import int8_multiplier  # noqa: E402
 from qianru.runtime.linear import Linear, pack  # noqa: E402
@@ -264,34 +266,37 @@ def alone(folder: Path, texts: list[str]) -> dict[str, Any]:
 
 def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) -> None:
     """Prints the lines of one shape."""
-    end = time.perf_counter() + options.seconds
+    left_s = options.seconds
     numbers, threads = ([int(n) for n in sorted(text.split(","), key=int)] for text in (options.texts, options.threads))
     folder = checkpoint(shape, place, data)
     texts = (english if shape == "minilm" else chinese)(data, max(numbers) + 64)
     reader = Transformer.load(folder, Runtime("float32"))
     rows = reader.tokenizer.rows(texts).rows
-    memory = alone(folder, texts[:32])
-    versions = [package for package in ("qianru", "torch", "tokenizers", "numba", *PACKAGES) if installed(package)]
+    memory = alone(folder, texts[:32]) if options.seconds else {}
+    versions = [package for package in ("torch", "tokenizers", "numba", *PACKAGES) if installed(package)]
     cells = [(t, n) for t in threads for n in numbers]
     contestants: list[Contestant] = []
     for at, (n_threads, n) in enumerate(cells):
         if n == numbers[0]:
             torch.set_num_threads(n_threads)
             os.environ["TOKENIZERS_PARALLELISM"] = "false" if n_threads == 1 else "true"   # it would take all cores
-            contestants.clear()   # or two sets of models would be in memory
+            contestants.clear()
+            gc.collect()   # or two sets of models would be in memory
             missing: dict[str, str] = {}
             job = Job(folder, place / f"{shape}-converted", reader.tokenizer, texts[max(numbers) :], n_threads,
                       options.batch_tokens)
             say(f"{shape}, {n_threads} threads: loading")
             contestants = load_all(job, options.only, missing, texts[: numbers[0] : 16])
-            ask_in_turns(contestants, QUERIES.get(shape, QUERY))
+            if options.seconds:
+                ask_in_turns(contestants, QUERIES.get(shape, QUERY))
         n_tokens = sum(map(len, rows[:n]))
         weight = n / n_threads / sum(n / t for t, n in cells[at:])
-        now = time.perf_counter()
-        say(f"{shape}, {n_threads} threads, {n} texts: {(end - now) * weight:.0f} s for it")
+        say(f"{shape}, {n_threads} threads, {n} texts: {left_s * weight:.0f} s for it")
         load_before = os.getloadavg()[0]
         peaks = {precision: peak_gflops(precision) for precision in PRECISIONS}
-        left_out = missing | take_turns(contestants, texts[:n], n_tokens, options.repeats, now + (end - now) * weight)
+        start = time.perf_counter()
+        left_out = missing | take_turns(contestants, texts[:n], n_tokens, options.repeats, start + left_s * weight)
+        left_s -= time.perf_counter() - start
         peaks = {precision: max(peak, peak_gflops(precision)) for precision, peak in peaks.items()}
         exact = next((each.vectors for each in contestants if each.name == EXACT), None)
         ran = {each.name: row_of(each, exact, flops(reader, rows[:n]), peaks) for each in contestants if each.seconds}
@@ -301,9 +306,9 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
                 row["against_st_float32"] = round(row["texts_per_s"] / ran[YARDSTICK]["texts_per_s"], 2)
             if name.startswith("qianru"):
                 row["share_of_tokenizing"] = round(tokenizing / n * row["texts_per_s"], 4)
-        report("encode", versions, shape=shape, n_texts=n, n_tokens=n_tokens, threads=n_threads, seed=1,
-               load_average=round(load_before, 2), peak_gflops={p: round(peak) for p, peak in peaks.items()}, rows=ran,
-               left_out=left_out, alone=memory)
+        report("encode", versions, qianru=__version__, shape=shape, n_texts=n, n_tokens=n_tokens, threads=n_threads,
+               seed=1, load_average=round(load_before, 2), peak_gflops={p: round(peak) for p, peak in peaks.items()},
+               rows=ran, left_out=left_out, alone=memory)
         sys.stdout.flush()
 
 
@@ -321,8 +326,8 @@ def main() -> None:
     parser.add_argument("--texts", default="1024,128")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--repeats", type=int, default=5, help="turns at most")
-    parser.add_argument("--seconds", type=float, default=300, help="for each shape, loading and converting included, "
-                        "neither of which is cut short; 0 only converts and loads, for --keep")
+    parser.add_argument("--seconds", type=float, default=300, help="of turns for each shape, beside loading "
+                        "and converting; 0 only converts and loads, for --keep")
     parser.add_argument("--only", default="", help="parts of names, with commas: qianru,openvino")
     parser.add_argument("--batch-tokens", type=int, help="of rivals' batches, in place of what is best for each")
     parser.add_argument("--keep", type=Path, help="folder for checkpoints and converted models; those there are used")

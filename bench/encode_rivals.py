@@ -229,7 +229,7 @@ def onnx_runtime(job: Job, precision: str) -> tuple[Encode, str]:
         return made
 
     note = "quantize_dynamic, per channel" if precision == "int8" else "all graph optimisations"
-    return in_batches(job, forward, 1024, note)
+    return in_batches(job, forward, 512, note)   # 1,024 takes a tenth longer
 
 
 # ---- OpenVINO ------------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def ctranslate(job: Job, precision: str) -> tuple[Encode, str]:
         pooled: FloatArray = np.matmul(mask[:, None].astype(np.float32), states)[:, 0] / lengths[:, None]
         return pooled
 
-    return in_batches(job, forward, 1024, f"compute_type={precision}")
+    return in_batches(job, forward, 2048, f"compute_type={precision}")   # it packs by itself
 
 
 RIVALS = (
