@@ -98,8 +98,8 @@ class _Search:
     ) -> None:
         self.sieve = Sieve(len(queries), k)
         self._queries, self._lengths, self._n_threads = queries, lengths, n_threads
-        self._precision = usable(precision, queries.data.shape[1])
-        self._product = Product(self._precision)
+        self._precision = precision
+        self._product: Product | None = None      # once it pays: torch, where it must be loaded, takes a second
         self._mean_length = _means(self._lengths, queries.offsets)
         self._n = 0
         self._work = 0
@@ -109,6 +109,9 @@ class _Search:
         """Takes in a block."""
         self._work += len(self._queries.data) * documents.data.size
         self._compiled = has_numba() and ("numba" in sys.modules or self._work > WORTH_COMPILED)
+        if self._compiled and self._product is None:
+            self._precision = usable(self._precision, self._queries.data.shape[1])
+            self._product = Product(self._precision)
         told = np.flatnonzero(np.diff(documents.offsets))
         fast = np.empty((len(self._queries), len(told)), np.float32)
         error, longest = np.zeros(len(self._queries)), 0.0
@@ -139,7 +142,8 @@ class _Search:
         from qianru.scores.exact.maxsim_numba import add_best
 
         queries, dim = self._queries, part.data.shape[1]
-        precision = self._precision
+        precision, product = self._precision, self._product
+        assert product is not None
         documents = coded(part.data, lengths, precision, self._n_threads)
         sums = np.zeros((len(queries), len(part)), np.float32)
         error = np.empty(len(queries))
@@ -147,7 +151,7 @@ class _Search:
             tokens = slice(queries.offsets[first], queries.offsets[last])
             offsets = queries.offsets[first : last + 1] - queries.offsets[first]
             asked = coded(queries.data[tokens], self._lengths[tokens], precision, self._n_threads)
-            products = self._product(asked.codes, documents.codes)
+            products = product(asked.codes, documents.codes)
             spread(partial(add_best, products, asked.scales, documents.scales, offsets, part.offsets, sums[first:last]),
                    last - first, self._n_threads)
             relative = relative_error(precision, dim) + 1e-7 * (offsets[1:] - offsets[:-1])     # the sum's own rounding
