@@ -67,16 +67,21 @@ def train(
     max_tokens: Annotated[int | None, typer.Option(help="Cut texts after so many.", show_default="the model's")] = None,
     nested: Annotated[str | None, typer.Option(metavar="D,D", show_default=False, help=(
         "Matryoshka sizes, e.g. 768,256,64: vectors can be cut to these."))] = None,
+    lora: Annotated[int | None, typer.Option(metavar="RANK", show_default=False, help=(
+        "Train thin matrices beside fixed weights: large models in little memory."))] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default="auto")] = None,
     seed: Annotated[int | None, typer.Option(help="For results that can be repeated.", show_default="42")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model further on your own pairs."""
+    from qianru.train.lora import LoraConfig
+
     if dev is not None and task:
         raise BadInput("Held-out examples or tasks say which weights are best, not both. Leave out --dev or --task.")
     config = _with(
         _begun(what, output), epochs=epochs, steps=steps, batch_size=batch_size, n_negatives=negatives,
         max_tokens=max_tokens, precision=precision, seed=seed, add_heads=heads or None,
+        lora=None if lora is None else LoraConfig(lora),
     )
     sizes = None if nested is None else tuple(map(_whole, nested.split(",")))
     config = replace(config, loss=_with(config.loss, ranked=loss, temperature=temperature, nested_dims=sizes),

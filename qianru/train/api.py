@@ -22,6 +22,7 @@ FREE = ("output", "save_every", "evaluate_every", "patience", "metric", "threads
 
 
 PRETRAIN_LR = 1e-4   # RetroMAE's
+LORA_LR = 10         # times that of full training: 1e-4 for a decoder, as E5-Mistral (Wang et al. 2023) has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def train(
     from qianru.train.processes import Processes
     from qianru.train.publish import publish
     from qianru.train.record import draw_curves
-    from qianru.train.start import load_trainable, prepare, source_folder
+    from qianru.train.start import load_trainable, mix_in_start, prepare, source_folder
 
     output = Path(config.output)
     run = output / RUN
@@ -83,6 +84,7 @@ def train(
             write_text(run / "config.toml", config.toml())
             write_json(run / "data.json", fingerprints)
         memory = loop.go()
+        mix_in_start(model.network, config)
         if processes.first:
             draw_curves(loop.log, run / "curves.png")
             publish(model, output, source_folder(config.model), write_card(config, model, sets, memory, loop.log))
@@ -116,7 +118,7 @@ def settled(config: TrainConfig, hidden_size: int, device: str, sets: Sequence[D
     if smallest < 2:
         raise BadInput("A data set of one example has no negatives in its batch. Add examples, or leave it out.")
     passes = Sampler([len(data) for data in sets], batch_size, 0).batches_per_pass
-    usual = PRETRAIN_LR if config.pretrain else usual_lr(hidden_size)
+    usual = PRETRAIN_LR if config.pretrain else usual_lr(hidden_size) * (LORA_LR if config.lora else 1)
     multiplies = "bfloat16" if device == "cuda" else "float32"
     return replace(
         config, batch_size=batch_size,

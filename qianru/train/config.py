@@ -8,6 +8,7 @@ from typing import Literal
 
 from qianru.errors import BadInput
 from qianru.train.data.sets import DataConfig
+from qianru.train.lora import LoraConfig
 from qianru.train.objective import LossConfig
 from qianru.train.optimizer import OptimizerConfig
 from qianru.train.pretraining.config import PretrainConfig
@@ -23,6 +24,9 @@ class TrainConfig:
     model: to begin with: a folder or the name of a downloaded model;  output: folder of the trained model
     data: sets; a batch comes from one of them
     pretrain: guess hidden tokens of the texts, in place of the loss
+    lora: train thin matrices beside the layers' fixed weights; the result holds their sum
+    start_share: of the weights that it began with, mixed into the result: less is forgotten
+        (LM-Cocktail, Xiao et al. 2023)
     batch_size: examples; None for what the model's size allows;  accumulate: batches of one step
     epochs: passes over all sets together;  steps: in their place, None for as many as the epochs need
     n_negatives: of each row's hard negatives, drawn anew each time
@@ -44,6 +48,8 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     pretrain: PretrainConfig | None = None
+    lora: LoraConfig | None = None
+    start_share: float = 0.0
     batch_size: int | None = None
     accumulate: int = 1
     epochs: float = 1.0
@@ -73,6 +79,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BadInput(f"{name} must be at least {least}; it is {value}.")
+        if not 0 <= self.start_share < 1 or (self.start_share and (self.lora or self.pretrain)):
+            raise BadInput(f"start_share lies between 0 and 1, for full training on examples; it is {self.start_share}.")
         if not self.epochs > 0 or not 0 <= (self.dropout or 0) < 1:
             raise BadInput(f"epochs must be above 0 and dropout below 1; they are {self.epochs} and {self.dropout}.")
 

@@ -20,6 +20,7 @@ from qianru.models.transformer import Transformer
 from qianru.models.weights import given
 from qianru.runtime.linear import Linear
 from qianru.runtime.options import Runtime
+from qianru.train.lora import adapt
 
 if TYPE_CHECKING:
     from qianru.train.config import TrainConfig
@@ -54,6 +55,8 @@ def load_trainable(config: TrainConfig) -> Transformer:
     if config.add_heads:
         model = with_heads(model, config.seed)
     own_weights(model.network)
+    if config.lora:
+        adapt(model.network, config.lora, config.seed)
     return model
 
 
@@ -98,6 +101,15 @@ def prepare(network: nn.Module, *, dropout: float, layer_checkpoints: bool) -> N
     if dropout and hasattr(backbone, "positions"):     # an encoder, whose sum of embeddings ends in a norm
         norm = backbone.get_submodule("norm")
         norm.register_forward_hook(lambda module, _, made: functional.dropout(made, dropout, module.training))
+
+
+@torch.no_grad()
+def mix_in_start(network: nn.Module, config: TrainConfig) -> None:
+    """Moves the parameters back toward those that the training began with, by start_share."""
+    if config.start_share:
+        start = dict(load_trainable(config).network.named_parameters())
+        for name, parameter in network.named_parameters():
+            parameter.lerp_(start[name], config.start_share)
 
 
 def restore(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
