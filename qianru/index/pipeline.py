@@ -101,7 +101,7 @@ def retrieve(plan: Plan, backend: Backend, asked: Asked, n: int) -> list[dict[Ki
     rankings = []
     for i in range(len(asked.queries)):
         mine: dict[Kind, Ranking] = {kind: found[kind][i] for kind in finders}
-        if everything is not None or len(asked.kinds) > 1:
+        if everything is not None or (len(asked.kinds) > 1 and (plan.complete or "multi" in asked.kinds)):
             pool = everything if everything is not None else _union(mine.values())
             for kind in asked.kinds:
                 if kind == "multi":
