@@ -80,7 +80,7 @@ class TrainConfig:
             if value is not None and value < least:
                 raise BadInput(f"{name} must be at least {least}; it is {value}.")
         if not 0 <= self.start_share < 1 or (self.start_share and (self.lora or self.pretrain)):
-            raise BadInput(f"start_share lies between 0 and 1, for full training on examples; it is {self.start_share}.")
+            raise BadInput(f"start_share lies between 0 and 1, for full training on pairs; it is {self.start_share}.")
         if not self.epochs > 0 or not 0 <= (self.dropout or 0) < 1:
             raise BadInput(f"epochs must be above 0 and dropout below 1; they are {self.epochs} and {self.dropout}.")
 
