@@ -78,15 +78,14 @@ print(json.dumps({"load_s": round(loaded, 3), "torch_mb": round(before), "peak_m
 
 @dataclass(eq=False)
 class Contestant:
-    """model: ours, else None;  note: how it is set up;  seconds: of every run of the present texts"""
+    """note: how it is set up;  pace: seconds a token in its latest run;  seconds: of each run of the present texts"""
 
     name: str
     precision: Precision
     encode: Encode
     note: str
     load_s: float
-    model: Transformer | None = None
-    pace: float = 0.0   # seconds for a token, from its latest run
+    pace: float
     seconds: list[float] = field(default_factory=list)
     queries: list[float] = field(default_factory=list)
     vectors: np.ndarray | None = None
@@ -145,9 +144,9 @@ def peak_gflops(precision: Precision) -> float:
 
 def entrants(job: Job, only: str, left_out: dict[str, str]) -> Iterator[tuple[str, Precision, Callable[[], Any]]]:
     """(name, precision, load) of those asked for."""
-    def ours(precision: Precision) -> tuple[Encode, str, Transformer]:
+    def ours(precision: Precision) -> tuple[Encode, str]:
         model = Transformer.load(job.folder, Runtime(precision=precision, threads=job.threads))
-        return lambda texts: model.encode(texts, kinds=["dense"]).dense, "sorted, up to 1024 tokens, no padding", model
+        return lambda texts: model.encode(texts, kinds=["dense"]).dense, "sorted, up to 1024 tokens, no padding"
 
     every = [(f"qianru {precision}", precision, partial(ours, precision)) for precision in PRECISIONS]
     every += [(f"{rival.name} {rival.precision}", rival.precision, partial(rival.start, job)) for rival in RIVALS]
@@ -166,7 +165,7 @@ def load_all(job: Job, only: str, left_out: dict[str, str], sample: list[str]) -
         start = time.perf_counter()
         try:
             with redirect_stdout(sys.stderr):   # converters talk
-                encode, note, *model = load()
+                encode, note = load()
             loaded = time.perf_counter() - start
             encode(sample)
             seconds = timed(lambda e=encode: e(sample), repeats=1, warm_up=0)["min_s"]
@@ -175,7 +174,7 @@ def load_all(job: Job, only: str, left_out: dict[str, str], sample: list[str]) -
         except Exception as error:   # any engine may fail in any way; the line says so and the others go on
             left_out[name] = f"{type(error).__name__}: {error}"[:300]
         else:
-            found.append(Contestant(name, precision, encode, note, loaded, *model, pace=seconds / n_tokens))
+            found.append(Contestant(name, precision, encode, note, loaded, seconds / n_tokens))
         say(f"  {name}: " + (f"left out: {left_out[name]}" if name in left_out else f"loaded in {loaded:.1f} s"))
     return found
 
@@ -231,9 +230,11 @@ def worst_cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(((one * other).sum(1) / lengths).min())
 
 
-def flops(model: Transformer, rows: Sequence[Sequence[int]]) -> float:
-    """Multiplications and additions that the real tokens need. Where [CLS] is pooled Qianru's last layer does less."""
-    shape = model.network.backbone.config
+def flops(shape: Any, rows: Sequence[Sequence[int]]) -> float:
+    """Multiplications and additions that the real tokens need. Where [CLS] is pooled Qianru's last layer does less.
+
+    shape: the config of the backbone
+    """
     lengths = np.array([len(row) for row in rows], np.float64)
     linears = 2 * (4 * shape.hidden_size**2 + 2 * shape.hidden_size * shape.intermediate_size)
     return float(shape.n_layers * (lengths * linears + 4 * lengths**2 * shape.hidden_size).sum())
@@ -271,7 +272,9 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
     folder = checkpoint(shape, place, data)
     texts = (english if shape == "minilm" else chinese)(data, max(numbers) + 64)
     reader = Transformer.load(folder, Runtime("float32"))
-    rows = reader.tokenizer.rows(texts).rows
+    tokenizer, config = reader.tokenizer, reader.network.backbone.config
+    del reader   # its weights
+    rows = tokenizer.rows(texts).rows
     memory = alone(folder, texts[:32]) if options.seconds else {}
     versions = [package for package in ("torch", "tokenizers", "numba", *PACKAGES) if installed(package)]
     cells = [(t, n) for t in threads for n in numbers]
@@ -283,7 +286,7 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
             contestants.clear()
             gc.collect()   # or two sets of models would be in memory
             missing: dict[str, str] = {}
-            job = Job(folder, place / f"{shape}-converted", reader.tokenizer, texts[max(numbers) :], n_threads,
+            job = Job(folder, place / f"{shape}-converted", tokenizer, texts[max(numbers) :], n_threads,
                       options.batch_tokens)
             say(f"{shape}, {n_threads} threads: loading")
             contestants = load_all(job, options.only, missing, texts[: numbers[0] : 16])
@@ -299,8 +302,8 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
         left_s -= time.perf_counter() - start
         peaks = {precision: max(peak, peak_gflops(precision)) for precision, peak in peaks.items()}
         exact = next((each.vectors for each in contestants if each.name == EXACT), None)
-        ran = {each.name: row_of(each, exact, flops(reader, rows[:n]), peaks) for each in contestants if each.seconds}
-        tokenizing = timed(lambda n=n: reader.tokenizer.rows(texts[:n]), repeats=3)["median_s"]
+        ran = {each.name: row_of(each, exact, flops(config, rows[:n]), peaks) for each in contestants if each.seconds}
+        tokenizing = timed(lambda n=n: tokenizer.rows(texts[:n]), repeats=3)["median_s"]
         for name, row in ran.items():
             if YARDSTICK in ran:
                 row["against_st_float32"] = round(row["texts_per_s"] / ran[YARDSTICK]["texts_per_s"], 2)
