@@ -119,12 +119,31 @@ class Ragged:
         if len(self.offsets) == 0 or self.offsets[-1] != len(self.data):
             raise ShapeMismatch(f"Offsets must end at the {len(self.data)} rows of the data.")
 
+    @classmethod
+    def concat(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The matrices of all parts, at least one, in order."""
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(np.concatenate([part.data for part in parts]), offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def row(self, i: int) -> FloatArray:
         """(n_tokens, d) matrix of item i, as a view."""
         return self.data[self.offsets[i] : self.offsets[i + 1]]
+
+    def take(self, rows: Sequence[int] | IntArray) -> Ragged:
+        """The named matrices, in that order.
+
+        >>> Ragged(np.arange(6.0).reshape(3, 2), np.array([0, 1, 3])).take([1, 0]).data.tolist()
+        [[2.0, 3.0], [4.0, 5.0], [0.0, 1.0]]
+        """
+        chosen = np.asarray(rows, np.int64)
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        where = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Ragged(self.data[where], offsets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +171,21 @@ class Embeddings:
             if part is not None and len(part) != len(self.n_tokens):
                 raise ShapeMismatch(f"{len(part)} {kind} vectors do not fit {len(self.n_tokens)} texts.")
 
+    @classmethod
+    def concat(cls, parts: Sequence[Embeddings]) -> Embeddings:
+        """The rows of all parts, at least one, in order; all of the same kinds."""
+        if len(parts) == 1:
+            return parts[0]
+        dense = [part.dense for part in parts if part.dense is not None]
+        sparse = [part.sparse for part in parts if part.sparse is not None]
+        multi = [part.multi for part in parts if part.multi is not None]
+        tokens = [part.tokens for part in parts if part.tokens is not None]
+        return cls(
+            parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
+            np.concatenate(dense) if dense else None, SparseRows.concat(sparse) if sparse else None,
+            Ragged.concat(multi) if multi else None, Ragged.concat(tokens) if tokens else None,
+        )
+
     def __len__(self) -> int:
         return len(self.n_tokens)
 
@@ -160,6 +194,16 @@ class Embeddings:
         """The kinds that are present."""
         every: tuple[Kind, ...] = ("dense", "sparse", "multi", "tokens")
         return tuple(kind for kind in every if getattr(self, kind) is not None)
+
+    def take(self, rows: Sequence[int] | IntArray, n_truncated: int = 0) -> Embeddings:
+        """The named rows, in that order; n_truncated: how many of these were cut, which only the caller can know."""
+        chosen = np.asarray(rows, np.int64)
+        return Embeddings(
+            self.model, self.n_tokens[chosen], n_truncated, None if self.dense is None else self.dense[chosen],
+            None if self.sparse is None else self.sparse.take(chosen),
+            None if self.multi is None else self.multi.take(chosen),
+            None if self.tokens is None else self.tokens.take(chosen),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,14 +221,7 @@ def _read(backend: Backend, ranked: Ranked) -> Iterator[tuple[int, float, Docume
 
 
 def _only(asked: Asked, i: int) -> Asked:
-    one = asked.embedded
-    row = [i]
-    return asked._replace(queries=[asked.queries[i]], embedded=Embeddings(
-        one.model, one.n_tokens[row],
-        dense=None if one.dense is None else one.dense[row],
-        sparse=None if one.sparse is None else one.sparse.take(row),
-        multi=None if one.multi is None else row_of(one.multi, i),
-    ))
+    return asked._replace(queries=[asked.queries[i]], embedded=asked.embedded.take([i]))
 
 
 def _union(rankings: Iterable[Ranking]) -> IntArray:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from qianru.errors import BadFile, BadInput, CollectionBusy, ModelMismatch, SpecMismatch, StorageFailed
+from qianru.models.array_file import hash_file
 from qianru.models.base import Model, ModelSpec, check_role, chosen_kinds
 from qianru.models.embedding_files import Named, load_embeddings, read_facts, save_embeddings
 from qianru.types import Kind, Progress, Role
@@ -190,7 +191,7 @@ def read_shards(folder: Path) -> Iterator[Named]:
         raise BadFile(f"{folder} is not complete: embedding was stopped. The same command goes on from there.")
     for number, shard in enumerate(card["shards"]):
         path = Path(folder) / shard_name(number)      # not what the manifest says, which could lead out of the folder
-        if not path.is_file() or not isinstance(shard, dict) or digest_of(path) != shard.get("sha256"):
+        if not path.is_file() or not isinstance(shard, dict) or hash_file(path) != shard.get("sha256"):
             raise BadFile(f"{path} is missing or not the file that was written. Delete it and embed again: only this "
                           "shard is made anew.")
         yield load_embeddings(path)
@@ -273,15 +274,7 @@ def shard_name(number: int) -> str:
 def _entry(path: Path, shard: Shard, n_truncated: int) -> Entry:
     """texts: digest of names and texts;  sha256: of the file"""
     return {"file": path.name, "n_texts": len(shard.ids), "n_truncated": n_truncated, "texts": shard.digest,
-            "sha256": digest_of(path)}
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hex digits."""
-    from hashlib import file_digest
-
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+            "sha256": hash_file(path)}
 
 
 def _from(progress: Progress | None, n_before: int) -> Progress | None:

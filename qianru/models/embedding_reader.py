@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from qianru.errors import BadFile, BadInput, QianruError
+from qianru.models.array_file import hash_file
 from qianru.models.embedding_files import Named, map_embeddings
-from qianru.models.embedding_folder import Card, digest_of, read_manifest, shard_name
+from qianru.models.embedding_folder import Card, read_manifest, shard_name
 from qianru.types import Embeddings, Progress, Ragged, SparseRows
 
 
@@ -73,7 +74,7 @@ class StoredEmbeddings:
             at, number = until, number + 1
         if not parts:
             parts = [_part(self.shard(0).embeddings, 0, 0)] if self._ends else [self._nothing()]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return Embeddings.concat(parts)
 
     def _nothing(self) -> Embeddings:
         kinds, none = self.manifest["kinds"], np.zeros(1, np.int64)
@@ -138,7 +139,7 @@ def _checked(path: Path, entry: Any) -> int:
     """How many texts a file holds; BadFile if it is not what was written."""
     if not path.is_file():
         raise BadFile(f"{path} is missing. Embed again: only this shard is made anew.")
-    if isinstance(entry, dict) and digest_of(path) != entry.get("sha256"):
+    if isinstance(entry, dict) and hash_file(path) != entry.get("sha256"):
         raise BadFile(f"{path} is not the file that was written: its SHA-256 differs. Delete it and embed again: only "
                       "this shard is made anew.")
     return len(map_embeddings(path).ids)
@@ -170,20 +171,3 @@ def _part(whole: Embeddings, start: int, stop: int) -> Embeddings:
 def _rows(ragged: Ragged, start: int, stop: int) -> Ragged:
     offsets = ragged.offsets[start : stop + 1]
     return Ragged(ragged.data[offsets[0] : offsets[-1]], offsets - offsets[0])
-
-
-def _joined(parts: list[Embeddings]) -> Embeddings:
-    dense = [part.dense for part in parts if part.dense is not None]
-    sparse = [part.sparse for part in parts if part.sparse is not None]
-    multi = [part.multi for part in parts if part.multi is not None]
-    tokens = [part.tokens for part in parts if part.tokens is not None]
-    return Embeddings(
-        parts[0].model, np.concatenate([part.n_tokens for part in parts]), 0,
-        np.concatenate(dense) if dense else None, SparseRows.concat(sparse) if sparse else None,
-        _end_to_end(multi) if multi else None, _end_to_end(tokens) if tokens else None,
-    )
-
-
-def _end_to_end(parts: list[Ragged]) -> Ragged:
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Ragged(np.concatenate([part.data for part in parts]), np.concatenate([[0], np.cumsum(lengths)]))

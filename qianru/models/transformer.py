@@ -125,7 +125,7 @@ class Transformer:
         """
         listed = as_texts(texts)
         stream = self.stream(listed, role=role, kinds=kinds, instruction=instruction, progress=progress)
-        return joined(list(stream))
+        return Embeddings.concat(list(stream))
 
     def stream(
         self,
@@ -352,19 +352,6 @@ class Transformer:
         tensors = self.network.source if self._packed else self.network.named_tensors()
         arrays = LazyArrays(tensors, unchanged=self._unchanged)
         return Stored(self.family, settings, arrays, files={TOKENIZER: self.tokenizer.content})
-
-
-def joined(parts: Sequence[Embeddings]) -> Embeddings:
-    """The rows of all parts, at least one, in order."""
-    from qianru.runtime.loop import Outputs
-
-    if len(parts) == 1:
-        return parts[0]
-    whole = Outputs.concat([Outputs(part.dense, part.sparse, part.multi, part.tokens) for part in parts])
-    return Embeddings(
-        parts[0].model, np.concatenate([part.n_tokens for part in parts]), sum(part.n_truncated for part in parts),
-        whole.dense, whole.sparse, whole.multi, whole.tokens,
-    )
 
 
 def check_limit(name: str, max_tokens: int, most: int) -> None:

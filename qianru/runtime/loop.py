@@ -36,8 +36,8 @@ class Outputs:
         return cls(
             np.concatenate(dense) if dense else None,
             SparseRows.concat(sparse) if sparse else None,
-            _concat_ragged(multi) if multi else None,
-            _concat_ragged(tokens) if tokens else None,
+            Ragged.concat(multi) if multi else None,
+            Ragged.concat(tokens) if tokens else None,
         )
 
     def take(self, rows: IntArray) -> Outputs:
@@ -45,8 +45,8 @@ class Outputs:
         return Outputs(
             None if self.dense is None else self.dense[rows],
             None if self.sparse is None else self.sparse.take(rows),
-            None if self.multi is None else _take_ragged(self.multi, rows),
-            None if self.tokens is None else _take_ragged(self.tokens, rows),
+            None if self.multi is None else self.multi.take(rows),
+            None if self.tokens is None else self.tokens.take(rows),
         )
 
 
@@ -109,15 +109,3 @@ def _threads(n: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _concat_ragged(parts: Sequence[Ragged]) -> Ragged:
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Ragged(np.concatenate([part.data for part in parts]), np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def _take_ragged(ragged: Ragged, rows: IntArray) -> Ragged:
-    lengths = np.diff(ragged.offsets)[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    where = np.repeat(ragged.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(ragged.data[where], offsets)
