@@ -11,7 +11,7 @@ import numpy as np
 from qianru.errors import CollectionDamaged, CollectionError
 from qianru.index.engine import SHARD, EngineIndex
 from qianru.index.engine_filter import payload
-from qianru.index.engine_seal import Seal
+from qianru.index.engine_seal import NAME as SEAL, Seal
 from qianru.index.follower import ENGINE, Follower
 from qianru.index.statistics import StoredStatistics
 from qianru.index.storage import Storage, StoredRows
@@ -24,8 +24,8 @@ SINGLE = 1e-5       # likewise float32, for weights that are computed anew
 
 
 def seal_damage(place: Path) -> str | None:
-    """What is wrong with an engine's folder that nobody has open; None if nothing is, or there is none."""
-    if not (place / ENGINE).exists():
+    """What is wrong with an engine's folder that nobody has open; None if nothing is, or it was not made to the end."""
+    if not (place / ENGINE / SEAL).exists():
         return None
     try:
         Seal.read(place / ENGINE).check(place / ENGINE, place / ENGINE / SHARD)

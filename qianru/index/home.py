@@ -18,7 +18,7 @@ from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, Collectio
 from qianru.index.engine import EngineIndex
 from qianru.index.exact import ExactIndex
 from qianru.index.follower import ENGINE, Follower
-from qianru.index.graph import sweep
+from qianru.index.graph import OLD, sweep
 from qianru.index.keeping import MODEL, NAMED, Given, keep, loaded
 from qianru.index.layout import DensePrecision, Layout
 from qianru.index.storage import Storage
@@ -172,7 +172,10 @@ def _load_engine(path: Path) -> EngineIndex | None:
 
 def new_engine(path: Path, kinds: tuple[Kind, ...], dim: int | None, precision: DensePrecision) -> EngineIndex:
     """An empty engine in place of whatever lies there."""
-    shutil.rmtree(path / ENGINE, ignore_errors=True)
+    shutil.rmtree(path / OLD, ignore_errors=True)
+    if (path / ENGINE).exists():
+        (path / ENGINE).rename(path / OLD)      # so that a kill leaves none, and never half of one under its name
+        shutil.rmtree(path / OLD, ignore_errors=True)
     return EngineIndex.create(path / ENGINE, kinds, dim, precision)
 
 
