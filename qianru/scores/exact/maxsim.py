@@ -166,11 +166,15 @@ def _scored(asked: FloatArray, documents: Ragged, rows: IntArray, dtype: type[np
     """(m,) float32 MaxSim of one query with the documents' rows, computed in dtype; 0 where there are no tokens."""
     scores = np.zeros(len(rows), np.float32)
     asked = asked.astype(dtype, copy=False)
-    for i, row in enumerate(rows.tolist()):
-        told = documents.row(row)
-        if len(asked) and len(told):
-            with np.errstate(over="ignore", invalid="ignore"):
-                scores[i] = (asked @ told.astype(dtype, copy=False).T).max(axis=1).mean()
+    if not len(asked):
+        return scores
+    starts, stops = documents.offsets[rows].tolist(), documents.offsets[rows + 1].tolist()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            if start < stop:
+                told = documents.data[start:stop].astype(dtype, copy=False)
+                best = np.maximum.reduce(asked @ told.T, axis=1)      # as .max() and .mean(), but a third of their time
+                scores[i] = np.add.reduce(best) / len(best)
     return scores
 
 
