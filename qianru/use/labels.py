@@ -33,7 +33,7 @@ def read_labelled(file: Path) -> list[Labelled]:
     Raises BadFile where it cannot be read, BadInput, naming the line, where it says something else.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")   # splitlines would cut texts at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{file} cannot be read as UTF-8: {error}.") from error
     found = [_labelled(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -65,12 +65,12 @@ def _ids_at(collection: Collection, path: str, line: int | None) -> list[str]:
 def _labelled(place: str, line: str) -> Labelled:
     try:
         read: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{place} is no JSON: {error}.") from None
     if not isinstance(read, dict) or not isinstance(read.get("query"), str):
         raise BadInput(f'{place} needs a text "query"; it reads {line!r:.80}.')
     relevant, path, at = read.get("relevant"), read.get("path"), read.get("line")
-    if isinstance(relevant, list):
+    if isinstance(relevant, list) and all(isinstance(id, str) for id in relevant):
         relevant = dict.fromkeys(relevant, 1)
     right = isinstance(relevant, dict) and all(isinstance(id, str) and type(grade) is int
                                                for id, grade in relevant.items())

@@ -102,7 +102,10 @@ def test_labels_are_read_and_wrong_lines_named(tmp_path: Path) -> None:
             {"query": "丙", "path": "x"}]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
     assert read_labelled(file) == [Labelled("甲", {"a": 1, "b": 1}), Labelled("乙", {"a": 2}), Labelled("丙", path="x")]
+    file.write_text('{"query": "床前\u2028明月\x85光", "relevant": ["a"]}\r\n', encoding="utf-8")
+    assert read_labelled(file) == [Labelled("床前\u2028明月\x85光", {"a": 1})]
     for wrong, says in [("{", "queries.jsonl:1 is no JSON"), ('{"query": "a"}', 'needs "relevant"'),
+                        ("[" * 100_000, "is no JSON"), ('{"query": "a", "relevant": [["b"]]}', 'needs "relevant"'),
                         ('{"query": "a", "relevant": {"b": "1"}}', 'needs "relevant"'), ("[]", 'text "query"'),
                         ("", "holds no query")]:
         file.write_text(wrong, encoding="utf-8")
