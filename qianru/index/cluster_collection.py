@@ -20,7 +20,7 @@ from qianru.index.cluster_bm25 import ClusterBM25
 from qianru.index.cluster_home import ClusterHome
 from qianru.index.cluster_link import Link
 from qianru.index.cluster_points import ClusterOptions, quantizer
-from qianru.index.cluster_shelf import ClusterShelf, Moved, document_of
+from qianru.index.cluster_shelf import ClusterShelf, Moved, document_of, point_of
 from qianru.index.cluster_writer import ClusterWriter
 from qianru.index.collection import Collection
 from qianru.index.explanation import Explanation, explain, parts_of
@@ -196,11 +196,11 @@ class ClusterCollection(Collection):
         """The document by that id. Raises UnknownName."""
         with self.entered():
             id = clean(id)
-            known = self._shelf.known([id])
-            if not known:
+            record = self._index.records([point_of(id)], True).get(point_of(id))
+            told = {} if record is None else record.payload or {}
+            if record is None or told.get("id", id) != id:       # or one that has the same hash
                 raise UnknownName("document", id, [])
-            record = self._index.records([known[id].point], True)[known[id].point]
-            return document_of(record.payload or {})
+            return document_of(told)
 
     def count(self, where: Filter | str | None = None) -> int:
         """How many documents there are, or pass the filter."""
@@ -265,10 +265,11 @@ class ClusterCollection(Collection):
         """As Collection.explain."""
         with self.entered():
             document = self.get(id)
-            point = self._shelf.known([document.id])[document.id].point
+            point = point_of(document.id)
             stored, multi = self._shelf.stored([point]), None
             if "multi" in self._searcher.kinds:
-                vector: Any = self._index.records([point], False, vectors=True)[point].vector
+                record = self._index.records([point], False, vectors=True).get(point)
+                vector: Any = {} if record is None else record.vector or {}
                 rows = np.array(vector["multi"], np.float32) if vector.get("multi") else np.zeros((0, 0), np.float32)
                 multi = Ragged(rows, np.array([0, len(rows)], np.int64))
             every = Embeddings("stored", stored.n_tokens, dense=stored.dense, sparse=stored.sparse, multi=multi)

@@ -156,7 +156,7 @@ def _told(pipeline: Any) -> Iterator[Row]:
                 raise _same_error(*told["error"])
             yield told
     except RayError as error:
-        reason = str(error).strip().splitlines()[-1][:300]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
         raise ServerFailed(f"Ray gave up: {reason} The same command goes on from what is there.") from error
 
 

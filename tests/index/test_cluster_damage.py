@@ -11,7 +11,7 @@ pytest.importorskip("qdrant_client", reason="clusters need qdrant-client: pip in
 
 from clusters import in_memory
 
-from qianru.errors import CollectionDamaged
+from qianru.errors import CollectionDamaged, CollectionError, UnknownName
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_link import Link
 from qianru.types import Document
@@ -81,3 +81,19 @@ def test_a_document_without_its_length_is_found_by_a_rebuild(link: Link) -> None
     link.client.set_payload("诗", {"length": None}, [points(link, "诗")[0].id])
     with pytest.raises(CollectionDamaged, match="lacks the counts"):
         ClusterCollection.open_at(link, "诗").rebuild()
+
+
+def test_a_document_that_is_deleted_while_it_is_explained_is_told(link: Link) -> None:
+    here, other = ClusterCollection.open_at(link, "诗"), ClusterCollection.open_at(link, "诗")
+    get = here.get
+
+    def get_and_lose(id: str) -> Document:
+        document = get(id)
+        other.delete(id)
+        return document
+
+    here.get = get_and_lose  # type: ignore[method-assign]
+    with pytest.raises(CollectionError, match="deleted while"):
+        here.explain("明月", "静夜思")
+    with pytest.raises(UnknownName, match="静夜思"):
+        get("静夜思")
