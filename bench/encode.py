@@ -50,7 +50,7 @@ from qianru.runtime.options import Precision, Runtime  # noqa: E402
 SHAPES: dict[str, dict[str, int]] = {
     "small": {},   # M3E-small's own: 4 x 512
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
-    "large": {},   # BGE-M3's own: 24 x 1024
+    "large": {"vocab_size": 31998},   # BGE-M3's own 24 x 1024, with as many tokens as its stand-in tokenizer knows
     "minilm": {},
 }
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")

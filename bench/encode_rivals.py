@@ -109,7 +109,7 @@ def sorted_batches(lengths: IntArray, batch_tokens: int) -> list[IntArray]:
     """Which rows go together: longest first; a batch ends at batch_tokens with padding, or where padding grows.
 
     >>> [batch.tolist() for batch in sorted_batches(np.array([3, 9, 2, 3]), 9)]
-    [[1], [0, 3, 2]]
+    [[1], [0, 3], [2]]
     """
     order = np.argsort(-lengths, kind="stable")
     batches: list[IntArray] = []
