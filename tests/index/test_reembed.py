@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -254,3 +256,28 @@ def test_a_graph_is_built_for_the_new_vectors_too(
     many.reembed(dense_model(1))
     assert many._follow().has_graph()
     assert not caplog.text
+
+
+def test_a_full_disk_leaves_the_old_model(many: Collection) -> None:
+    """A limit on the size of files stands in for a full disk."""
+    dense_model().save(many.path.parent / "dense")
+    many.add([Document(f"多{i}", "明月 黄河" * 200) for i in range(300)])
+    old = answers(many)
+    many.close()
+    code = f"""
+import resource, signal
+from qianru import Collection
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with Collection.open({str(many.path)!r}) as collection:
+    collection.search("黄河")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    collection.reembed(["bm25", {str(many.path.parent / "dense")!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "StorageFailed" in done.stderr, done.stderr
+    with Collection.open(many.path) as again:
+        assert answers(again) == old
+        assert again.check().clean
+        again.reembed(["bm25", str(many.path.parent / "dense")])
+        assert again.info()["kinds"] == ["dense", "sparse"]
+        assert again.check().clean
