@@ -253,6 +253,14 @@ def test_a_block_has_an_id_for_each_vector_of_a_search_in_steps() -> None:
             DenseSearch(np.ones((1, 4), np.float32), 9).offer(np.arange(n_ids), np.ones((n_vectors, 4), np.float32))
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_vectors_too_long_for_whole_numbers_are_found_all_the_same(precision: Precision) -> None:
+    documents = np.ones((2, 140_000), np.float32)       # 127 x 127 x 140,000 is more than 32 bits hold
+    documents[0] /= 2
+    with backend(True):
+        same(dense_top_k(documents[1:], [(np.arange(2), documents)], 1, precision=precision)[0], ([1], [140_000.0]))
+
+
 @pytest.mark.parametrize("with_numba", [True, False])
 def test_everything_can_be_asked_for_without_knowing_how_much_that_is(with_numba: bool) -> None:
     documents, ids = np.arange(24, dtype=np.float32).reshape(12, 2) % 7, np.arange(12)

@@ -19,6 +19,7 @@ ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
 """Unit roundoff: how far the nearest number of that type may be, as a proportion."""
 ROWS_PER_THREAD = 256
 LEAST_DIM = 8       # torch 2.13 gives wrong products of int8 for one dimension
+MOST_DIM = {"float32": 2**53, "bfloat16": 2**53, "int8": (2**31 - 1) // 127**2}     # sums of int8 products are int32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,8 +100,10 @@ def relative_error(precision: Precision, dim: int) -> float:
 
 
 def usable(precision: Precision, dim: int) -> Precision:
-    """The precision, or float32 where there is nothing faster: for few dimensions, without torch."""
-    if precision == "float32" or dim < LEAST_DIM or find_spec("torch") is None or not _right(precision):
+    """The precision, or float32 where there is nothing faster: for very few or many dimensions, without torch."""
+    if precision == "float32" or not LEAST_DIM <= dim <= MOST_DIM[precision]:
+        return "float32"
+    if find_spec("torch") is None or not _right(precision):
         return "float32"
     return precision
 
