@@ -116,7 +116,7 @@ class CrossEncoder:
         """The scores of the pairs, the logits behind them, and how many pairs were cut.
 
         Any number of pairs will do: only their scores are kept in memory.
-        Raises BadInput for what is no pair of two texts.
+        Raises BadInput for what is no pair of two texts, and where weights or precision make a score that is no number.
         """
         total = len(pairs) if isinstance(pairs, Sequence) else None
         waiting, n_done, n_cut = iter(checked(pairs)), 0, 0
@@ -140,7 +140,12 @@ class CrossEncoder:
             log.warning("%d of %d pairs were longer than %d tokens and were cut.",
                         n_cut, n_done, self.tokenizer.max_tokens)
         every = np.concatenate(logits)
-        return PairScores(self.labels.scores(every), every, np.concatenate(n_tokens), n_cut)
+        scores = self.labels.scores(every)
+        if not np.isfinite(scores).all():
+            strange = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise BadInput(f"{self.name} gives pair {strange} (counting from 0) a score that is not a finite number. "
+                           "Look at its weights and precision.")
+        return PairScores(scores, every, np.concatenate(n_tokens), n_cut)
 
     def encode(
         self,

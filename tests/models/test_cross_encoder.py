@@ -220,3 +220,10 @@ def test_only_the_document_is_cut_and_never_to_nothing() -> None:
         Cut("document").lengths(50, 5, 50)
     with pytest.raises(UnknownName, match="Did you mean 'longest'"):
         Cut("longst")   # type: ignore[arg-type]
+
+
+def test_a_score_that_is_no_number_is_an_error(tiny: CrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    classified = tiny.network.classified
+    monkeypatch.setattr(tiny.network, "classified", lambda states: classified(states) * float("nan"))
+    with pytest.raises(BadInput, match=r"gives pair 0 \(counting from 0\) a score that is not a finite number"):
+        tiny.score([("明月", "床前明月光")])
