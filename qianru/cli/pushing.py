@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qianru.cli.options import CARE, AsJson, examples, open_to_read
 from qianru.cli.terminal import note, progress, show, show_json
-from qianru.types import Progress
+
+if TYPE_CHECKING:
+    from qianru.types import Progress
 
 STEPS = {"copied": "Copying", "verified": "Verifying"}
 

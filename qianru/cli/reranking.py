@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from qianru.cli.comparing import texts_named
@@ -39,6 +38,8 @@ def rerank(
     A reranker reads question and text together: slower than vectors, and better at telling the best of some dozens.
     The first number is the probability, the second the score that the model gives.
     """
+    import numpy as np
+
     from qianru.models import load
     from qianru.models.base import Reranker
 
