@@ -54,6 +54,8 @@ def train(
         "In place of --dev: tasks as qianru evaluate takes them; may be given again."))] = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", show_default=False, help=(
         f"Where files of tasks are looked for; else ${DATA_VARIABLE}."))] = None,
+    hold_out: Annotated[float | None, typer.Option(metavar="SHARE", show_default=False, help=(
+        "Judge by this share of the examples, 0.05 say, and learn from the rest."))] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     loss: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help=(
         "For queries with documents: info_nce, four_directions or three_heads."))] = None,
@@ -81,7 +83,7 @@ def train(
     config = _with(
         _begun(what, output), epochs=epochs, steps=steps, batch_size=batch_size, n_negatives=negatives,
         max_tokens=max_tokens, precision=precision, seed=seed, add_heads=heads or None,
-        lora=None if lora is None else LoraConfig(lora),
+        hold_out=hold_out, lora=None if lora is None else LoraConfig(lora),
     )
     sizes = None if nested is None else tuple(map(_whole, nested.split(",")))
     config = replace(config, loss=_with(config.loss, ranked=loss, temperature=temperature, nested_dims=sizes),

@@ -55,6 +55,7 @@ def train(
     from qianru.train.checkpoint import write_json, write_text
     from qianru.train.config import RUN
     from qianru.train.data.sets import DataSet
+    from qianru.train.heldout import hold_out
     from qianru.train.loop import Loop
     from qianru.train.processes import Processes
     from qianru.train.publish import publish
@@ -70,6 +71,8 @@ def train(
     torch.set_num_threads(config.threads or before)
     try:
         sets = [DataSet(data) for data in config.data]
+        if config.hold_out and evaluate is None:
+            sets, evaluate = hold_out(sets, config.hold_out)
         model = load_trainable(config)
         config = settled(config, model.network.backbone.config.hidden_size, model.device.name, sets)
         prepare(model.network, dropout=config.dropout or 0.0, layer_checkpoints=config.layer_checkpoints)

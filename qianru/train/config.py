@@ -27,6 +27,7 @@ class TrainConfig:
     lora: train thin matrices beside the layers' fixed weights; the result holds their sum
     start_share: of the weights that it began with, mixed into the result: less is forgotten
         (LM-Cocktail, Xiao et al. 2023)
+    hold_out: share of each set's rows that is judged by instead of learnt from, where no evaluation is given
     batch_size: examples; None for what the model's size allows;  accumulate: batches of one step
     epochs: passes over all sets together;  steps: in their place, None for as many as the epochs need
     n_negatives: of each row's hard negatives, drawn anew each time
@@ -50,6 +51,7 @@ class TrainConfig:
     pretrain: PretrainConfig | None = None
     lora: LoraConfig | None = None
     start_share: float = 0.0
+    hold_out: float = 0.0
     batch_size: int | None = None
     accumulate: int = 1
     epochs: float = 1.0
@@ -81,6 +83,8 @@ class TrainConfig:
                 raise BadInput(f"{name} must be at least {least}; it is {value}.")
         if not 0 <= self.start_share < 1 or (self.start_share and (self.lora or self.pretrain)):
             raise BadInput(f"start_share lies between 0 and 1, for full training on pairs; it is {self.start_share}.")
+        if not 0 <= self.hold_out < 1:
+            raise BadInput(f"hold_out is a share from 0 to 1; it is {self.hold_out}.")
         if not self.epochs > 0 or not 0 <= (self.dropout or 0) < 1:
             raise BadInput(f"epochs must be above 0 and dropout below 1; they are {self.epochs} and {self.dropout}.")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -55,6 +56,33 @@ class HeldOut:
         left, right = ([getattr(e, side) for e in self._scored] for side in ("left", "right"))
         cosines = cosine_pairs(_dense(model, left, "document"), _dense(model, right, "document"))
         return spearman(cosines, np.array([e.score for e in self._scored]))
+
+
+class Several:
+    """Evaluates a model on several data sets: the mean of their first scores, "mean", then each by its file's name."""
+
+    def __init__(self, sets: Sequence[DataSet]) -> None:
+        self._judges = {Path(data.config.path).name: HeldOut(data) for data in sets}
+
+    def __call__(self, model: Model) -> Mapping[str, float]:
+        scores = {name: dict(judge(model)) for name, judge in self._judges.items()}
+        first = [next(iter(held.values())) for held in scores.values()]
+        named = {f"{name} {metric}": score for name, held in scores.items() for metric, score in held.items()}
+        return {"mean": float(np.mean(first)), **named}
+
+
+def hold_out(sets: Sequence[DataSet], share: float) -> tuple[list[DataSet], HeldOut | Several]:
+    """(the sets without that share of their rows, what evaluates on it); BadInput where nothing can be held out."""
+    judged = [data.task in ("ranked", "scored") for data in sets]
+    parts = [data.split(share) if fit else (data, data) for data, fit in zip(sets, judged, strict=True)]
+    held = [part for (_, part), fit in zip(parts, judged, strict=True) if fit]
+    if not held:
+        raise BadInput("Nothing can be held out: queries with positives or pairs with scores can, and there are none.")
+    for rest, part in parts:
+        if not len(part) or not len(rest):
+            raise BadInput(f"hold_out = {share} of {rest.config.path} leaves {len(part)} rows to judge by and "
+                           f"{len(rest)} to learn from. Use another share, or a file of held-out examples.")
+    return [rest for rest, _ in parts], HeldOut(held[0]) if len(held) == 1 else Several(held)
 
 
 def spearman(a: FloatArray, b: FloatArray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import log2
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from qianru.errors import BadInput
 from qianru.train.data.sets import DataConfig, DataSet
-from qianru.train.heldout import HeldOut, spearman
+from qianru.train.heldout import HeldOut, hold_out, spearman
 from qianru.types import Embeddings
 
 
@@ -58,3 +59,39 @@ def test_scored_pairs_are_correlated(tmp_path: Path) -> None:
 def test_plain_texts_are_no_held_out_set(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds plain texts"):
         held_out(tmp_path / "a.csv", "text\n甲\n")
+
+
+def rows(path: Path, n: int) -> DataSet:
+    lines = (json.dumps({"query": f"问{i % (n // 2)}", "pos": [f"答{i}"]}, ensure_ascii=False) for i in range(n))
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return DataSet(DataConfig(str(path)))
+
+
+def test_a_share_is_held_out_and_no_query_stands_on_both_sides(tmp_path: Path) -> None:
+    data = rows(tmp_path / "a.jsonl", 400)
+    rest, held = data.split(0.2)
+    queries = [{part[i].query for i in range(len(part))} for part in (rest, held)]   # type: ignore[union-attr]
+    assert not queries[0] & queries[1]
+    assert len(queries[0] | queries[1]) == 200
+    assert 50 <= len(held) <= 110
+    assert len(rest) + len(held) == len(data) == 400
+    assert len(rest.n_chars) == len(rest)
+
+
+def test_several_sets_are_judged_by_their_mean(tmp_path: Path) -> None:
+    sets = [rows(tmp_path / "a.jsonl", 40), rows(tmp_path / "b.jsonl", 40)]
+    rest, judge = hold_out(sets, 0.3)
+    held = [data.split(0.3)[1] for data in sets]
+
+    class One:
+        def encode(self, texts: Sequence[str], **options: Any) -> Embeddings:
+            return Embeddings("one", np.ones(len(texts), np.int64), 0, np.ones((len(texts), 2), np.float32))
+
+    model: Any = One()
+    scores = judge(model)
+    each = [HeldOut(part)(model)["ndcg@10"] for part in held]
+    assert scores["mean"] == pytest.approx(np.mean(each))
+    assert list(scores) == ["mean", "a.jsonl ndcg@10", "a.jsonl mrr@10", "b.jsonl ndcg@10", "b.jsonl mrr@10"]
+    assert [len(part) for part in rest] == [40 - len(part) for part in held]
+    with pytest.raises(BadInput, match="leaves 0 rows to judge by"):
+        hold_out(sets, 1e-9)

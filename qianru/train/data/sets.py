@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from qianru.errors import BadFile, BadInput
 from qianru.train.data.arrow import ArrowRows, dataset_files
 from qianru.train.data.columns import Columns
-from qianru.train.data.examples import Example, Labelled, Task, n_chars
+from qianru.train.data.examples import Example, Labelled, Ranked, Scored, Task, n_chars
 from qianru.train.data.lines import SUFFIXES, LineRows, kind_of
 from qianru.types import IntArray
 
@@ -106,6 +107,18 @@ class DataSet:
     def __getitem__(self, i: int) -> Example:
         return self._columns.example(self._rows[int(self._kept[i])])
 
+    def split(self, share: float) -> tuple[DataSet, DataSet]:
+        """(the rest, about that share of the rows), by a hash of the query or left text: no query is in both.
+
+        So it is the same wherever the file lies and whatever else is trained on. Labels are not split.
+        """
+        assert self.labels is None
+        apart = np.array([_fraction(self[i]) < share for i in range(len(self))])
+        parts = copy(self), copy(self)
+        for part, mask in zip(parts, (~apart, apart), strict=True):
+            part._kept, part.n_chars = self._kept[mask], self.n_chars[mask]
+        return parts
+
     def _checked(self) -> tuple[IntArray, IntArray, IntArray | None]:
         """(rows that can be used, letters of each, class of each labelled text); reads every row once."""
         kept, sizes = np.zeros(len(self._rows), np.int64), np.zeros(len(self._rows), np.int32)
@@ -139,6 +152,15 @@ class DataSet:
             log.warning("%d texts of %s are alone in their class and teach nothing; left out.",
                         alone.sum(), self.config.path)
         return kept[:n][~alone], sizes[:n][~alone], classes[~alone]
+
+
+def _fraction(example: Example) -> float:
+    """A number from 0 to 1 that the query or left text decides."""
+    if isinstance(example, Ranked):
+        text = example.query
+    else:
+        text = example.left if isinstance(example, Scored) else example.text
+    return int.from_bytes(sha256(text.encode()).digest()[:8]) / 2**64
 
 
 def _open(path: Path, header: bool | None) -> Any:
