@@ -310,10 +310,10 @@ def measured(by_effort: dict[int, Search], by_words: Search, matrix: FloatArray,
 
     until = time.perf_counter() + TUNING_S
     for effort, search in by_effort.items():            # noqa: B007
-        reached = recall(search, min(N_TUNED, len(dense))) >= WANTED
-        if reached or time.perf_counter() > until:
+        share = recall(search, min(N_TUNED, len(dense)))
+        if share >= WANTED or time.perf_counter() > until:
             break
-    return {"effort": effort, "wanted_recall_reached": reached, "recall_at_10": round(recall(search, len(dense)), 4), **rate(search, len(dense)),
+    return {"effort": effort, "recall_at_10": round(share, 4), **rate(search, len(dense)),
             "memory_mb": memory_mb()}
 
 
