@@ -220,7 +220,7 @@ class EngineIndex:
 
     def has_graph(self) -> bool:
         """Whether any dense vectors are in a graph."""
-        return "dense" in self.kinds and self._opened().info().indexed_vectors_count > 0
+        return "dense" in self.kinds and self._outside < self._size
 
     def optimize(self, progress: Progress | None = None) -> bool:
         """Whether anything was done: builds a graph of many dense vectors, and clears out what was deleted.
