@@ -273,3 +273,18 @@ def test_everything_can_be_asked_for_without_knowing_how_much_that_is(with_numba
         assert len(maxsim_top_k(tokens, [(ids[:1], tokens)], 2**53)[0][0]) == 1
         rows = SparseRows.from_rows([{0: 1.0}], 1)
         assert len(sparse_top_k(rows, [(ids[:1], rows)], 2**53)[0][0]) == 1
+
+
+def test_a_mask_has_a_mark_for_each_document() -> None:
+    rows = SparseRows.from_rows([{0: 1.0}] * 3, 1)
+    postings = Postings(np.array([4, 5, 6]), rows)
+    assert postings.top_k(rows.take([0]), 3, able=np.array([0, 2, 1]))[0][0].tolist() == [5, 6]
+    with pytest.raises(ShapeMismatch, match=r"3 documents need as many marks, not an array of shape \(1,\)"):
+        postings.top_k(rows, 3, able=np.ones(1, bool))
+
+
+def test_the_number_of_a_strange_document_counts_all_blocks() -> None:
+    good, strange = np.ones((5, 3)), np.ones((4, 3))
+    strange[1, 0] = np.nan
+    with pytest.raises(BadInput, match=r"document 6 \(counting from 0\)"):
+        dense_top_k(good[:1], [(np.arange(5), good), (np.arange(5, 9), strange)], 1)

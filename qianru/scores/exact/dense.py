@@ -73,7 +73,7 @@ class DenseSearch:
         check_finite(self._lengths, "The vector of query")
         self._k, self._n_threads, self._precision = checked_k(k), n_threads, precision
         self._longest = float(self._lengths.max(initial=0))
-        self._work = 0
+        self._n = self._work = 0
         self._slow = Sieve(len(queries), self._k)
         self._fast: _Compiled | None = None
 
@@ -100,12 +100,13 @@ class DenseSearch:
                 of_part = lengths[start:stop]
             else:
                 of_part = lengths_of(part) if self._fast is None else measured(part, self._n_threads)
-                check_finite(of_part, "The vector of document", start)
+                check_finite(of_part, "The vector of document", self._n + start)
             check_products(self._longest, float(of_part.max()))
             if self._fast is not None:
                 self._fast.offer(ids[start:stop], part, of_part)
             else:
                 self._offer_slowly(ids[start:stop], part, of_part)
+        self._n += len(ids)
 
     def rankings(self) -> list[Ranked]:
         """For each query ids (m,) and scores (m,), best first; m <= k."""

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, ShapeMismatch
 from qianru.scores.best import Best, best_of, checked_k
 from qianru.scores.exact.blocks import check_offsets, checked_blocks
 from qianru.scores.exact.compiled import has_numba, spread
@@ -101,7 +101,9 @@ class Postings:
         weights = checked_weights(queries)
         if not k:
             return [(self.ids[:0], self.weights[:0])] * len(queries)
-        mask = EVERYTHING if able is None else np.ascontiguousarray(able).view(np.uint8)
+        if able is not None and able.shape != (len(self),):
+            raise ShapeMismatch(f"{len(self)} documents need as many marks, not an array of shape {able.shape}.")
+        mask = EVERYTHING if able is None else np.ascontiguousarray(able, bool).view(np.uint8)
         work = self._work(queries)
         self._done += work
         if has_numba() and ("numba" in sys.modules or self._done > WORTH_COMPILED):
