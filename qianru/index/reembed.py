@@ -70,13 +70,14 @@ class Renewal:
     def run(self, progress: Progress | None) -> int:
         """Embeds all documents, makes the index and takes over; returns how many documents were embedded."""
         alone, n = self._collection.entered, 0
+        with alone():       # counted once: it looks at every page of the vectors
+            before = int(self._beside.query(f"SELECT count(*) FROM {NEXT}vectors")[0][0])
         while True:
             with alone():
                 some = self._missing()
                 total = self._collection.count()
-                done = int(self._beside.query(f"SELECT count(*) FROM {NEXT}vectors")[0][0])
                 if progress is not None and some.ns:
-                    progress(done, total)
+                    progress(min(before + n, total), total)
                 if not some.ns:
                     index = self._next.steps()
                     next(index, None)       # has looked up to which transaction it goes, while nothing is missing
@@ -146,8 +147,8 @@ class Renewal:
         plan = self._plan(collection.plan)
         change_over(collection._storage, self._beside, self._coming, plan.to_json())
         self._next.partner = None
+        collection._take_up(self._beside, self._model, self._next)      # first: the tables are its own now
         self._now.discard()
-        collection._take_up(self._beside, self._model, self._next)
         clear_away(collection.path, self._beside)
 
     def _plan(self, plan: Plan) -> Plan:
