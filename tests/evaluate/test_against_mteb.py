@@ -45,6 +45,6 @@ def test_a_real_model_scores_as_it_does_in_mteb(task: Task, data: Path) -> None:
     from qianru.models import load
     from qianru.runtime.options import Runtime
 
-    model = load(Path(package.MODEL_DIR), Runtime(precision="float32", device="cpu"))
+    model = load(Path(package.MODEL_DIR), Runtime(precision="float32", device="cpu", threads=1))
     ours = evaluate(model, task, How(data=data))
     assert ours.main == pytest.approx(recorded()["minilm"][task.name]["main_score"], abs=CLOSE)
