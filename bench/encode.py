@@ -58,6 +58,7 @@ EXACT = "qianru float32"
 YARDSTICK = "sentence-transformers, batch 32 float32"
 QUERIES = {"minilm": "how do I find my card at the bank"}
 QUERY = "怎样找回银行卡密码"   # 11 tokens; the English one has 10
+MEASURED = 1024   # texts at least that calibrate nothing, however few are asked for: converted models may be kept
 PAUSE_S = 0.1   # between contestants: threads of the last one may still be spinning
 QUERY_S = 0.6   # of single queries for a contestant in one of its three turns
 ALONE = """
@@ -270,7 +271,7 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
     left_s = options.seconds
     numbers, threads = ([int(n) for n in sorted(text.split(","), key=int)] for text in (options.texts, options.threads))
     folder = checkpoint(shape, place, data)
-    texts = (english if shape == "minilm" else chinese)(data, max(numbers) + 64)
+    texts = (english if shape == "minilm" else chinese)(data, max(*numbers, MEASURED) + 64)
     reader = Transformer.load(folder, Runtime("float32"))
     tokenizer, config = reader.tokenizer, reader.network.backbone.config
     del reader   # its weights
@@ -286,7 +287,7 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
             contestants.clear()
             gc.collect()   # or two sets of models would be in memory
             missing: dict[str, str] = {}
-            job = Job(folder, place / f"{shape}-converted", tokenizer, texts[max(numbers) :], n_threads,
+            job = Job(folder, place / f"{shape}-converted", tokenizer, texts[-64:], n_threads,
                       options.batch_tokens)
             say(f"{shape}, {n_threads} threads: loading")
             contestants = load_all(job, options.only, missing, texts[: numbers[0] : 16])
