@@ -55,13 +55,14 @@ NOT_OURS = ("Read-only file system", "os error 30", "Permission denied", "os err
 class EngineIndex:
     """Index in a folder of its own. One process at a time; the caller sees to that."""
 
-    def __init__(self, path: Path, shard: qdrant_edge.EdgeShard, seal: Seal) -> None:
+    def __init__(self, path: Path, shard: qdrant_edge.EdgeShard, seal: Seal, size: int | None = None) -> None:
         self._path = path
         self._shard: qdrant_edge.EdgeShard | None = shard
         self._seal = seal
         self._indexed = set(shard.info().payload_schema)
         self._marked = True      # nothing has been taken in since the last mark
-        self._size = len(self)   # about how many; the engine's own count takes as long as a search
+        # about how many; the engine's own count takes as long as a search
+        self._size = len(self) if size is None else size
         self._outside = self._size if seal.n_outside is None else seal.n_outside
 
     @classmethod
@@ -94,7 +95,7 @@ class EngineIndex:
             shard = engine.EdgeShard.create(str(path / SHARD), config)
             seal = Seal(kinds, dim, 0, boot=boot(), precision=precision, n_outside=0)
             seal.write(path)
-        return cls(path, shard, seal)
+        return cls(path, shard, seal, size=0)
 
     @classmethod
     def load(cls, path: Path) -> EngineIndex:
