@@ -93,3 +93,15 @@ def test_public_names_are_what_they_say() -> None:
         assert getattr(qianru, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = qianru.nonsense
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest would refuse the second where both are collected; those in packages have the package's name before it."""
+    tests = [path for path in Path(__file__).parent.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    names = [path.name for path in tests]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_at_most_400_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
