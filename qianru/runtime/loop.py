@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from qianru.runtime.options import Device
 from qianru.runtime.packing import Packed, pack, plan
 from qianru.types import FloatArray, IntArray, Ragged, SparseRows
 
+LEAST_BATCH = 256    # tokens that a thread computes at once, where the texts are few
 log = logging.getLogger("qianru")
 
 
@@ -68,27 +71,89 @@ def run(
     """
     lengths = np.array([len(row) for row in rows], np.int64)
     empty, full = np.flatnonzero(lengths == 0), np.flatnonzero(lengths)
-    parts, order = [blank(len(empty))], [empty]
     if len(empty):
         on_done(len(empty))
-    waiting = [full[batch] for batch in reversed(plan(lengths[full], device.batch_tokens))]
-    with torch.inference_mode(), _threads(device.threads):
-        while waiting:
-            batch = waiting.pop()
-            try:
-                kept = None if types is None else [types[i] for i in batch]
-                parts.append(forward(pack([rows[i] for i in batch], device.name, kept)))
-            except (MemoryError, RuntimeError) as error:
-                if not _is_memory(error) or len(batch) == 1:
-                    raise
-                waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
-                log.warning("Memory ran out at %d tokens; going on with half as many.", int(lengths[batch].sum()))
-                continue
-            order.append(batch)
-            on_done(len(batch))
+    with _threads(device.threads) as n_threads:
+        n_workers = n_threads if device.name == "cpu" else 1
+        batch_tokens = min(device.batch_tokens, max(LEAST_BATCH, -(-int(lengths.sum()) // n_workers)))
+        batches = [full[batch] for batch in plan(lengths[full], batch_tokens)]
+        work = _Work(batches[::-1], lambda batch: forward(
+            pack([rows[i] for i in batch], device.name, None if types is None else [types[i] for i in batch])))
+        work.share(min(n_workers, len(batches)), on_done)
     places = np.empty(len(rows), np.int64)
-    places[np.concatenate(order)] = np.arange(len(rows))
-    return Outputs.concat(parts).take(places)
+    places[np.concatenate([empty, *work.order])] = np.arange(len(rows))
+    return Outputs.concat([blank(len(empty)), *work.parts]).take(places)
+
+
+class _Work:
+    """Batches that one thread or several compute, each thread one batch at a time by itself.
+
+    Threads that share every product wait for one another hundreds of times a batch, and for the loops between products.
+    waiting: batches of rows, the next one last;  parts, order: what has been made of which batch
+    """
+
+    def __init__(self, waiting: list[IntArray], compute: Callable[[IntArray], Outputs]) -> None:
+        self.parts: list[Outputs] = []
+        self.order: list[IntArray] = []
+        self._waiting = waiting
+        self._compute = compute
+        self._lock = threading.Lock()
+
+    def share(self, n_workers: int, on_done: Callable[[int], None]) -> None:
+        """Computes all batches by so many threads, this one among them; on_done is called by this one only."""
+        if n_workers < 2:
+            return self._go_on(on_done)
+        n_told = 0
+
+        def tell(n: int) -> None:
+            nonlocal n_told
+            n_done = sum(map(len, self.order.copy()))
+            on_done(n_done - n_told)
+            n_told = n_done
+
+        with ThreadPoolExecutor(n_workers - 1, "qianru-batches") as others, _threads(1):
+            helping = [others.submit(self._help) for _ in range(n_workers - 1)]
+            self._go_on(tell)
+            for help in helping:
+                help.result()
+        if sum(map(len, self.order)) > n_told:
+            tell(0)
+        return None
+
+    def _help(self) -> None:
+        torch.set_num_threads(1)    # of this thread
+        self._go_on(lambda n: None)
+
+    def _go_on(self, on_done: Callable[[int], None]) -> None:
+        try:
+            with torch.inference_mode():
+                while batch := self._next():
+                    if self._finish(batch[0]):
+                        on_done(len(batch[0]))
+        except BaseException:
+            with self._lock:
+                self._waiting.clear()       # the other threads stop after their batch
+            raise
+
+    def _next(self) -> list[IntArray]:
+        with self._lock:
+            return [self._waiting.pop()] if self._waiting else []
+
+    def _finish(self, batch: IntArray) -> bool:
+        """Whether the batch is computed, or is to be in halves."""
+        try:
+            made = self._compute(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_memory(error) or len(batch) == 1:
+                raise
+            with self._lock:
+                self._waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+            log.warning("Memory ran out with %d texts at once; going on with half as many.", len(batch))
+            return False
+        with self._lock:
+            self.parts.append(made)
+            self.order.append(batch)
+        return True
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -99,13 +164,14 @@ def _is_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _threads(n: int | None) -> Iterator[None]:
+def _threads(n: int | None) -> Iterator[int]:
+    """Has torch use n threads, None for as many as it does, and gives their number."""
     before = torch.get_num_threads()
     if n is None or n == before:
-        yield
+        yield before
         return
     torch.set_num_threads(n)
     try:
-        yield
+        yield n
     finally:
         torch.set_num_threads(before)
