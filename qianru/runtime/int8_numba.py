@@ -103,19 +103,20 @@ def _finish_rows(
                 half[t, n] = np.uint16((b + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
-def quantize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As int8_torch's."""
+def quantize(x: Tensor) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]:
+    """As int8_torch's, but scale and zero are NumPy's, made in a tenth of the time; only finish needs them."""
+    n = x.shape[0]
     codes = torch.empty(x.shape, dtype=torch.uint8)
-    scale, zero = torch.empty(len(x)), torch.empty(len(x))
+    scale, zero = np.empty(n, np.float32), np.empty(n, np.float32)
     half = x.dtype == torch.bfloat16
     numbers = bits_of(x) if half else x.float().numpy().view(np.uint32)
-    rows = (numbers, 16 if half else 0, codes.numpy(), scale.numpy(), zero.numpy())
-    spread(_quantize_rows, rows, len(x))
+    spread(_quantize_rows, (numbers, 16 if half else 0, codes.numpy(), scale, zero), n)
     return codes, scale, zero
 
 
 def finish(
-    products: Tensor, scale: Tensor, zero: Tensor, sums: Tensor, bias: Tensor, activation: str, residual: Tensor | None
+    products: Tensor, scale: NDArray[np.float32], zero: NDArray[np.float32], sums: Tensor, bias: Tensor,
+    activation: str, residual: Tensor | None,
 ) -> Tensor:
     """As int8_torch's."""
     fused = FUSED.get(activation)
@@ -123,8 +124,7 @@ def finish(
     result = products if residual is not None or fused is None else torch.empty(products.shape, dtype=torch.bfloat16)
     half = bits_of(result) if result is not products else _NO_BITS
     added = residual.contiguous().numpy() if residual is not None and fused is not None else _NO_NUMBERS
-    rows = (numbers, numbers.view(np.uint32), scale.numpy(), zero.numpy(), sums.numpy(), bias.numpy(), fused or 0,
-            added, half)
+    rows = (numbers, numbers.view(np.uint32), scale, zero, sums.numpy(), bias.numpy(), fused or 0, added, half)
     spread(_finish_rows, rows, len(products))
     if fused is not None:
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ SMALLEST = 1e-12   # of a scale: a token whose numbers are all alike must not di
 
 
 class Kernels(NamedTuple):
-    """quantize: (total, in) float32 or bfloat16 -> codes (total, in) uint8, scale (total,), zero (total,)
+    """quantize: (total, in) float32 or bfloat16 -> codes (total, in) uint8; scale (total,), zero (total,) for finish
     finish: (products, scale, zero, sums, bias, activation, residual or None) -> bfloat16, or float32 with a residual
     """
 
-    quantize: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-    finish: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str, Tensor | None], Tensor]
+    quantize: Callable[[Tensor], tuple[Tensor, Any, Any]]
+    finish: Callable[[Tensor, Any, Any, Tensor, Tensor, str, Tensor | None], Tensor]
 
 
 def quantize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -76,7 +76,7 @@ def run(
     with _threads(device.threads) as n_threads:
         n_workers = n_threads if device.name == "cpu" else 1
         batch_tokens = min(device.batch_tokens, max(LEAST_BATCH, -(-int(lengths.sum()) // n_workers)))
-        batches = [full[batch] for batch in plan(lengths[full], batch_tokens)]
+        batches: list[IntArray] = [full[batch] for batch in plan(lengths[full], batch_tokens)]
         work = _Work(batches[::-1], lambda batch: forward(
             pack([rows[i] for i in batch], device.name, None if types is None else [types[i] for i in batch])))
         work.share(min(n_workers, len(batches)), on_done)

@@ -41,7 +41,7 @@ def test_a_number_comes_back_within_half_a_step_and_zero_exactly(name: str, row:
     if KERNELS[name] is None:
         pytest.skip("numba is not installed")
     x = torch.tensor([[*row, 0.0]])
-    codes, scale, zero = KERNELS[name].quantize(x)
+    codes, scale, zero = map(torch.as_tensor, KERNELS[name].quantize(x))
     back = (codes.float() - zero[:, None]) * scale[:, None]
     assert codes.dtype == torch.uint8
     assert (back - x).abs().max() <= 0.5001 * scale.item() + 1e-3 * scale.item()
@@ -51,7 +51,7 @@ def test_a_number_comes_back_within_half_a_step_and_zero_exactly(name: str, row:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_each_token_has_its_own_scale(kernels: Any, dtype: str) -> None:
     x = torch.tensor([[-1.0, 0.0, 1.55], [100.0, 51.0, 0.0], [-3.0, -2.0, -1.0], [0.0, 0.0, 0.0]])
-    codes, scale, zero = kernels.quantize(x.to(getattr(torch, dtype)))
+    codes, scale, zero = map(torch.as_tensor, kernels.quantize(x.to(getattr(torch, dtype))))
     assert codes.tolist()[:3] == [[0, 100, 255], [255, 130, 0], [0, 85, 170]]
     assert_allclose(scale[:3].numpy(), [0.01, 100 / 255, 3 / 255], rtol=1e-2)
     assert zero.tolist()[:3] == [100, 0, 255]
@@ -64,9 +64,10 @@ def test_finishing_is_the_formula(kernels: Any, activation: str, with_residual: 
     torch.manual_seed(0)
     products, sums, bias = torch.randn(200, 48) * 300, torch.randn(48), torch.randn(48)
     scale, zero = torch.rand(200) / 100, torch.randint(0, 256, (200,)).float()
+    given = (scale, zero) if kernels is int8_torch.TORCH else (scale.numpy(), zero.numpy())
     residual = torch.randn(200, 48) if with_residual else None
     expected = ACTIVATIONS[activation](scale[:, None] * (products - zero[:, None] * sums) + bias)
-    made = kernels.finish(products.clone(), scale, zero, sums, bias, activation, residual)
+    made = kernels.finish(products.clone(), *given, sums, bias, activation, residual)
     assert made.dtype == (torch.float32 if with_residual else torch.bfloat16)
     if residual is not None:
         expected = expected + residual
@@ -77,10 +78,10 @@ def test_finishing_is_the_formula(kernels: Any, activation: str, with_residual: 
 def test_threads_share_the_rows(kernels: Any) -> None:
     x = torch.randn(700, 33)
     before = torch.get_num_threads()
-    alone = [part.numpy().copy() for part in kernels.quantize(x)]
+    alone = [torch.as_tensor(part).numpy().copy() for part in kernels.quantize(x)]
     try:
         torch.set_num_threads(3)
-        shared = [part.numpy() for part in kernels.quantize(x)]
+        shared = [torch.as_tensor(part).numpy().copy() for part in kernels.quantize(x)]
     finally:
         torch.set_num_threads(before)
     for one, other in zip(alone, shared, strict=True):
