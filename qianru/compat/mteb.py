@@ -22,7 +22,6 @@ import numpy as np
 from qianru import scores
 from qianru.errors import BadInput, MissingExtra, NotFitted
 from qianru.evaluate.encode import Encoder, follows_instructions
-from qianru.evaluate.rows import take
 from qianru.models import load
 from qianru.models.base import Model, ModelSpec, Reranker
 from qianru.models.bm25 import BM25
@@ -108,8 +107,8 @@ class SearchBridge:
         ranked: dict[str, dict[str, float]] = {}
         for i, query in enumerate(names):
             candidates = list(top_ranked.get(query, ()))
-            chosen = take(told, np.array([rows[name] for name in candidates], np.int64))
-            values = _similarities(take(asked, np.array([i])), chosen, self.kind)[0]
+            chosen = told.take([rows[name] for name in candidates])
+            values = _similarities(asked.take([i]), chosen, self.kind)[0]
             ranked[query] = dict(zip(candidates, values.tolist(), strict=True))
         return ranked
 

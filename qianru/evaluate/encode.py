@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from qianru.evaluate.rows import check, join, take
+from qianru.evaluate.rows import check
 from qianru.evaluate.task import ASYMMETRIC, LABELLED, Task
 from qianru.evaluate.vector_cache import VectorCache
 from qianru.models.base import Model, chosen_kinds
@@ -50,8 +50,8 @@ class Encoder:
         rows = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int64, len(texts))
         named = ((str(i), text) for i, text in enumerate(numbers))
         parts = [part for _, part in self.blocks(named, role, kinds, len(numbers))]
-        whole = join(parts) if parts else self._embedded([], role, tuple(kinds or self.kinds))
-        return whole if len(numbers) == len(texts) else take(whole, rows, whole.n_truncated)
+        whole = Embeddings.concat(parts) if parts else self._embedded([], role, tuple(kinds or self.kinds))
+        return whole if len(numbers) == len(texts) else whole.take(rows, whole.n_truncated)
 
     def blocks(
         self, named: Iterable[tuple[str, str]], role: Role = "document", kinds: Sequence[Kind] | None = None,
@@ -85,7 +85,7 @@ class Encoder:
             return made
         there = np.setdiff1d(np.arange(len(texts)), missing)
         order = np.argsort(np.concatenate([there, missing]), kind="stable")
-        return take(join([found, made]), order, found.n_truncated + made.n_truncated)
+        return Embeddings.concat([found, made]).take(order, found.n_truncated + made.n_truncated)
 
     def _embedded(self, texts: list[str], role: Role, kinds: tuple[Kind, ...]) -> Embeddings:
         made = self.model.encode(texts, role=role, kinds=list(kinds), instruction=self._instruction(role))

@@ -125,11 +125,10 @@ def _own_similarity(left: Mapping[Kind, Embeddings], right: Mapping[Kind, Embedd
 def _all_similarities(left: Mapping[Kind, Embeddings], right: Mapping[Kind, Embeddings], kinds: Sequence[Kind],
                       weights: Mapping[Kind, float] | None, start: int, first: int) -> FloatArray:
     """(a, b) of rows from start on the left with rows from first on the right."""
-    from qianru.evaluate.rows import take
 
     scores: dict[Kind, FloatArray] = {}
     for kind in kinds:
-        a, b = (take(side[kind], np.arange(at, min(at + SIDES_AT_ONCE, len(side[kind]))))
+        a, b = (side[kind].take(np.arange(at, min(at + SIDES_AT_ONCE, len(side[kind]))))
                 for side, at in ((left, start), (right, first)))
         if a.dense is not None and b.dense is not None and kind == "dense":
             scores[kind] = unit(a.dense) @ unit(b.dense).T

@@ -11,7 +11,6 @@ from qianru.evaluate.data import Search
 from qianru.evaluate.encode import Encoder
 from qianru.evaluate.outcome import Outcome
 from qianru.evaluate.ranking_metrics import CUTS, means, ranking_metrics
-from qianru.evaluate.rows import take
 from qianru.evaluate.search import Ids, SearchPlan, search, unit_dense, weights_for
 from qianru.evaluate.task import Task
 from qianru.scores import kind_scores, weighted_mean
@@ -50,7 +49,7 @@ def rerank(encoder: Encoder, task: Task, data: Search, weights: Mapping[Kind, fl
         for i, name in enumerate(part, start):
             candidates = sorted(data.candidates[name], reverse=True)     # equal scores: the higher id first
             at = np.array([rows[document] for document in candidates])
-            scores = _scores(take(queries, np.array([i])), take(documents, at), weights, encoder)
+            scores = _scores(queries.take([i]), documents.take(at), weights, encoder)
             grades = data.qrels[name]
             order = np.argsort(-scores, kind="stable")[:DEPTH]
             found[i, : len(order)] = [grades.get(candidates[place], 0) for place in order.tolist()]

@@ -1,4 +1,4 @@
-"""Rows of embeddings: taken, put together, checked."""
+"""What a model makes, checked before it is scored."""
 
 from __future__ import annotations
 
@@ -8,47 +8,7 @@ from typing import Any
 import numpy as np
 
 from qianru.errors import BadInput
-from qianru.types import Embeddings, IntArray, Kind, Ragged, SparseRows
-
-
-def take(embeddings: Embeddings, rows: IntArray, n_truncated: int = 0) -> Embeddings:
-    """The named rows, in that order; n_truncated: how many of these were cut, which only the caller can know."""
-    dense, sparse, multi = embeddings.dense, embeddings.sparse, embeddings.multi
-    return Embeddings(
-        embeddings.model, embeddings.n_tokens[rows], n_truncated,
-        None if dense is None else dense[rows],
-        None if sparse is None else sparse.take(rows),
-        None if multi is None else take_ragged(multi, rows),
-    )
-
-
-def join(parts: Sequence[Embeddings]) -> Embeddings:
-    """The rows of all parts, at least one, in order; all of the same kinds."""
-    if len(parts) == 1:
-        return parts[0]
-    made: dict[str, Any] = {}
-    if parts[0].dense is not None:
-        made["dense"] = np.concatenate([part.dense for part in parts if part.dense is not None])
-    if parts[0].sparse is not None:
-        made["sparse"] = SparseRows.concat([part.sparse for part in parts if part.sparse is not None])
-    if parts[0].multi is not None:
-        every = [part.multi for part in parts if part.multi is not None]
-        lengths = np.concatenate([np.diff(part.offsets) for part in every])
-        made["multi"] = Ragged(np.concatenate([part.data for part in every]), _offsets(lengths))
-    n_tokens = np.concatenate([part.n_tokens for part in parts])
-    return Embeddings(parts[0].model, n_tokens, sum(part.n_truncated for part in parts), **made)
-
-
-def take_ragged(ragged: Ragged, rows: IntArray) -> Ragged:
-    """The named matrices, in that order.
-
-    >>> take_ragged(Ragged(np.arange(6.0).reshape(3, 2), np.array([0, 1, 3])), np.array([1, 0])).data.tolist()
-    [[2.0, 3.0], [4.0, 5.0], [0.0, 1.0]]
-    """
-    lengths = np.diff(ragged.offsets)[rows]
-    offsets = _offsets(lengths)
-    where = np.repeat(ragged.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(ragged.data[where], offsets)
+from qianru.types import Embeddings, Kind
 
 
 def check(embeddings: Embeddings, texts: Sequence[str], kinds: Sequence[Kind]) -> None:
@@ -76,7 +36,3 @@ def _not_finite(part: Any, kind: Kind) -> int | None:
         values = part.weights if kind == "sparse" else part.data.sum(axis=1)
         rows = np.searchsorted(part.offsets, np.flatnonzero(~np.isfinite(values)), "right") - 1
     return int(rows[0]) if len(rows) else None
-
-
-def _offsets(lengths: IntArray) -> IntArray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

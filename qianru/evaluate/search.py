@@ -203,6 +203,5 @@ def _hybrid(
 
 
 def _rows(embeddings: Embeddings, start: int, end: int) -> Embeddings:
-    from qianru.evaluate.rows import take
 
-    return take(embeddings, np.arange(start, min(end, len(embeddings))))
+    return embeddings.take(np.arange(start, min(end, len(embeddings))))

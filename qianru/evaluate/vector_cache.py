@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qianru.errors import BadFile, SpecMismatch, StorageFailed
-from qianru.evaluate.rows import join, take
 from qianru.models.base import Model
 from qianru.models.embedding_files import load_embeddings, read_facts, save_embeddings
 from qianru.types import Embeddings, IntArray, Kind, Role
@@ -119,12 +118,12 @@ class Space:
                 places[at] = -1
                 continue
             rows = places[at, 1]
-            parts.append(take(loaded[0], rows, int(np.isin(rows, loaded[1]).sum())))
+            parts.append(loaded[0].take(rows, int(np.isin(rows, loaded[1]).sum())))
             order.append(at)
         missing = np.flatnonzero(places[:, 0] < 0)
         if not parts:
             return None, missing
-        return take(join(parts), np.argsort(np.concatenate(order), kind="stable"),
+        return Embeddings.concat(parts).take(np.argsort(np.concatenate(order), kind="stable"),
                     sum(part.n_truncated for part in parts)), missing
 
     def store(self, texts: Sequence[str], embeddings: Embeddings) -> None:

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from qianru.errors import BadFile, BadInput, CollectionDamaged, CollectionError, StorageFailed
 from qianru.index.database import connect, guarded
@@ -25,6 +25,7 @@ from qianru.index.home import DATABASE, check_home, check_model
 from qianru.index.keeping import MODEL, NAMED, kept, named_models
 from qianru.index.storage import Storage
 from qianru.index.verification import verify
+from qianru.models.array_file import hash_file
 from qianru.models.files import sync
 
 MANIFEST = "manifest.json"
@@ -57,7 +58,7 @@ def snapshot(collection: Path, file: Path) -> Snapshot:
         place = place_of(collection, generation)
         found = {DATABASE: copy} | {path.relative_to(collection).as_posix(): path for path in _model_files(place)}
         try:
-            listed = {name: {"size": path.stat().st_size, "sha256": _digest(path)} for name, path in found.items()}
+            listed = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in found.items()}
         except FileNotFoundError as error:
             raise CollectionError(f"{collection} got another model while the snapshot was taken. Take it "
                                   "again.") from error
@@ -200,15 +201,6 @@ def _write(stream: Any, target: Path) -> str:
             written.write(block)
         written.flush()
         os.fsync(written.fileno())
-    return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    stream: BinaryIO
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
     return digest.hexdigest()
 
 

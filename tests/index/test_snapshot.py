@@ -143,7 +143,7 @@ def test_what_fails_leaves_nothing(poems: Collection, tmp_path: Path, monkeypatc
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(room, "_digest", full)
+    monkeypatch.setattr(room, "hash_file", full)
     with pytest.raises(QianruError, match="No space left"):
         snapshot(poems.path, tmp_path / "诗.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["poems"]
