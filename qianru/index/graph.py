@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryFile
+from typing import IO, Self
 
 from qianru.errors import StorageFailed
 from qianru.index.engine import SHARD, EngineIndex
@@ -28,11 +29,13 @@ class GraphBuild:
     """One child at work. new: the copy;  sequence, mean_length: of the engine when it was copied."""
 
     def __init__(
-        self, home: Path, new: Path, process: subprocess.Popen[str], sequence: int, mean_length: float
+        self, home: Path, new: Path, process: subprocess.Popen[bytes], said: IO[bytes], sequence: int,
+        mean_length: float,
     ) -> None:
         self._home = home
         self._new = new
         self._process = process
+        self._said = said       # a file: a pipe that nobody reads would stop the child once it is full
         self.sequence = sequence
         self.mean_length = mean_length
 
@@ -49,11 +52,12 @@ class GraphBuild:
             sweep(home)
             raise StorageFailed(f"The graph of {home} cannot be built: {error.strerror or error}. Make room for a "
                                 "second copy of the search index; the first is intact.") from error
+        said = TemporaryFile()   # noqa: SIM115   # closed by adopt or stop
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "qianru.index.graph", str(new.absolute())], env=_environment(),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
         )
-        return cls(home, new, process, sequence, mean_length)
+        return cls(home, new, process, said, sequence, mean_length)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the child is done, after at most that time."""
@@ -74,10 +78,13 @@ class GraphBuild:
         Raises StorageFailed if the child has failed; then the engine stays as it is. After a kill in between the
         engine is missing, and is made again from the database.
         """
-        _, said = self._process.communicate()
-        if self._process.returncode != 0:
+        failed = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace")
+        self._said.close()
+        if failed:
             sweep(self._home)
-            lines = said.strip().splitlines() or [f"exit code {self._process.returncode}"]
+            lines = said.strip().splitlines() or [f"exit code {failed}"]
             raise StorageFailed(f"The graph of {self._home} could not be built: {lines[-1]}. Searches work without it.")
         engine.rename(self._home / OLD)
         self._new.rename(engine)
@@ -86,7 +93,8 @@ class GraphBuild:
     def stop(self) -> None:
         """Ends the child and throws its work away."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._said.close()
         sweep(self._home)
 
 

@@ -180,7 +180,8 @@ def test_a_child_that_was_left_alone_does_not_write_into_the_next_ones_copy(many
     assert build is not None
     assert build._new != left._new
     assert not left._new.exists()
-    left._process.communicate()
+    left._process.wait()
+    left._said.close()
     assert many.optimize()
     assert many.search(word(7), 1)[0].id == "7"
     many.close()
