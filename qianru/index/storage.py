@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +91,6 @@ class Storage:
 
     def __init__(self, connection: sqlite3.Connection, file: Path, prefix: str = "") -> None:
         self.connection = connection
-        self._one = threading.RLock()    # a transaction belongs to one thread, and a connection has one at a time
         self.file = file
         self.prefix = prefix
         self.has_next = not prefix and self._has("next_vectors")
@@ -127,8 +125,8 @@ class Storage:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: commits at the end, rolls back on any error; other threads wait."""
-        with self._one, guarded(self.file):
+        """All or nothing: commits at the end, rolls back on any error."""
+        with guarded(self.file):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

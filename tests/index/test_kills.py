@@ -74,7 +74,8 @@ while True:
     say("begins")
     collection.optimize()
     say("optimised")
-    collection._follow().rebuild()
+    with collection.entered():      # the other thread waits
+        collection._follow().rebuild()
 """,
     "switch": """
 threading.Thread(target=change, daemon=True).start()
