@@ -24,10 +24,10 @@ FLOORS = {
     "train": 5,
     "evaluate": 5,
     "use": 6,
-    "serve": 6,
+    "serve": 7,
     "compat": 6,
-    "cli": 7,
-    "__main__": 8,
+    "cli": 8,
+    "__main__": 9,
 }
 PUBLIC_FACE = "__init__"   # qianru/__init__.py names things of every floor, lazily
 HEAVY = {"torch", "numba", "pandas", "pyarrow", "ray", "scipy", "sklearn", "gensim", "matplotlib", "qdrant_edge",
