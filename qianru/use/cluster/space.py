@@ -1,0 +1,66 @@
+"""Where clusters are looked for: unit rows on the few main axes of the vectors, dense or sparse alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qianru.errors import BadInput, require
+from qianru.scores import Vectors
+from qianru.types import FloatArray, SparseRows
+
+N_AXES = 64         # 50 to 100 made no difference on five sets of labelled texts; 200 was worse
+
+
+def main_axes(vectors: Vectors, n_axes: int = N_AXES, seed: int = 0) -> FloatArray:
+    """(n, a) unit rows on at most so many main axes; a row of zeros stays one.
+
+    vectors: (n, d) array or n sparse rows
+    The axes are the right singular vectors of the unit rows (LSA): what all texts share a little of, noise for
+    k-means, is left out. Raises BadInput for a row that is not made of finite numbers.
+    """
+    matrix = as_matrix(vectors)
+    n, d = matrix.shape
+    if isinstance(matrix, np.ndarray):
+        rows = unit(matrix)
+        if d <= n_axes:
+            return rows
+        _, directions = np.linalg.eigh(rows.T.astype(np.float64) @ rows)       # ascending; d x d, whatever n
+        return unit(rows @ directions[:, ::-1][:, :n_axes].astype(np.float32))
+    if min(n, d) <= n_axes + 1:
+        return unit(matrix.toarray())
+    linalg = require("scipy.sparse.linalg", "evaluate", "Clustering sparse vectors")
+    start = np.random.default_rng(seed).uniform(-1, 1, min(n, d))      # ARPACK's own would differ from run to run
+    left, sizes, _ = linalg.svds(matrix.astype(np.float64), k=n_axes, v0=start)
+    return unit((left * sizes)[:, ::-1])
+
+
+def as_matrix(vectors: Vectors) -> Any:
+    """(n, d) float32 array, or a scipy matrix of sparse unit rows; BadInput for numbers that are not finite."""
+    if not isinstance(vectors, SparseRows):
+        dense = np.asarray(vectors)
+        if dense.ndim != 2:
+            raise BadInput(f"Vectors are a matrix with a row for each text, not an array of shape {dense.shape}.")
+        bad = np.flatnonzero(~np.isfinite(dense).all(axis=1))
+        if len(bad):
+            raise BadInput(f"The vector of text {bad[0]} (counting from 0) holds a number that is not finite. Leave "
+                           "the text out, or embed it again.")
+        return dense.astype(np.float32, copy=False)
+    sparse = require("scipy.sparse", "evaluate", "Clustering sparse vectors")
+    if not np.isfinite(vectors.weights).all():
+        at = int(np.flatnonzero(~np.isfinite(vectors.weights))[0])
+        row = int(np.searchsorted(vectors.offsets, at, "right")) - 1
+        raise BadInput(f"The vector of text {row} (counting from 0) holds a weight that is not finite. Leave the text "
+                       "out, or embed it again.")
+    lengths = np.repeat(vectors.norms(), np.diff(vectors.offsets))
+    weights = vectors.weights / np.where(lengths > 0, lengths, 1)
+    return sparse.csr_matrix((weights.astype(np.float32), vectors.terms, vectors.offsets),
+                             (len(vectors), max(vectors.width, 1)))
+
+
+def unit(rows: FloatArray) -> FloatArray:
+    """(n, d) float32 rows of length 1; those of length 0 stay."""
+    lengths = np.linalg.norm(rows.astype(np.float64, copy=False), axis=1, keepdims=True)
+    unit_rows: FloatArray = (rows / np.where(lengths > 1e-12, lengths, 1)).astype(np.float32)
+    return unit_rows

@@ -1,0 +1,123 @@
+"""What is clustered, classified or compared: names, texts and vectors, from files, or as a collection stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from qianru.errors import BadInput
+from qianru.index.collection import Collection
+from qianru.index.filter import Filter
+from qianru.index.push_ends import Cargo, end_of
+from qianru.models.base import Model, as_texts
+from qianru.models.lexical import TfIdf
+from qianru.scores import Vectors
+from qianru.text.analyze import SEARCH
+from qianru.types import Embeddings, Progress, SparseRows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """n texts with their names and vectors, and the name of the model that made these."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    vectors: Vectors
+    model: str
+
+
+def word_model() -> TfIdf:
+    """TF-IDF over words and characters, each word's count by its logarithm: what groups texts best without training."""
+    return TfIdf(SEARCH, sublinear_tf=True)
+
+
+def from_texts(
+    named: Iterable[tuple[str, str]], model: Model | None = None, *, progress: Progress | None = None
+) -> Material:
+    """The texts as the model sees them.
+
+    named: (id, text) of each;  model: by default TF-IDF over words and characters, fitted on these texts
+    Raises BadInput for a model without dense or sparse vectors.
+    """
+    pairs = list(named)
+    ids, texts = [name for name, _ in pairs], as_texts(text for _, text in pairs)
+    ready = word_model().fit(texts) if model is None else model
+    return Material(ids, texts, vectors_of(ready, texts, progress=progress), ready.spec.name)
+
+
+def vectors_of(model: Model, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
+    """The dense vectors of the texts, or else the sparse ones; BadInput for a model that makes neither."""
+    for kind in ("dense", "sparse"):
+        if kind in model.spec.kinds:
+            return one_kind(model.encode(texts, kinds=[kind], progress=progress))
+    raise BadInput(f"{model.spec.name} makes {' and '.join(model.spec.kinds) or 'no'} vectors; this needs dense or "
+                   "sparse ones. Take another model.")
+
+
+def one_kind(made: Embeddings) -> Vectors:
+    """The dense vectors, or else the sparse ones."""
+    vectors = made.dense if made.dense is not None else made.sparse
+    assert vectors is not None
+    return vectors
+
+
+def from_collection(
+    collection: Collection, where: Filter | str | None = None, *, progress: Progress | None = None
+) -> Material:
+    """The documents of a collection with the vectors that it stores; nothing is embedded again.
+
+    where: only documents whose fields pass
+    Dense vectors are taken where there are some, else sparse ones; of BM25, counts weighed by TF-IDF.
+    """
+    passes = Filter.parse(where) if isinstance(where, str) else where
+    ids: list[str] = []
+    texts: list[str] = []
+    parts: list[Vectors] = []
+    columns: dict[str, int] = {}
+    with collection.entered():
+        total = collection.count()
+        done = 0
+        for cargo in end_of(collection).each():
+            chosen = [i for i, document in enumerate(cargo.documents)
+                      if passes is None or passes.matches(document.fields)]
+            done += len(cargo.documents)
+            if progress is not None:
+                progress(done, total)
+            if not chosen:
+                continue
+            some = cargo.some(chosen)
+            ids += [document.id for document in some.documents]
+            texts += [document.text for document in some.documents]
+            parts.append(_vectors(some, columns))
+    if not ids:
+        raise BadInput(f"No document of {collection.path} passes the filter." if passes is not None else
+                       f"{collection.path} holds no documents.")
+    if isinstance(parts[0], SparseRows):
+        rows = SparseRows.concat([part for part in parts if isinstance(part, SparseRows)])
+        vectors: Vectors = _weighed(rows) if columns else rows
+    else:
+        vectors = np.concatenate([part for part in parts if not isinstance(part, SparseRows)])
+    return Material(ids, texts, vectors, collection.model.spec.name)
+
+
+def _vectors(cargo: Cargo, columns: dict[str, int]) -> Vectors:
+    """The dense vectors, the sparse ones, or counts of words; columns: word -> its number, new words get the next."""
+    if cargo.vectors.dense is not None:
+        return cargo.vectors.dense
+    if cargo.words is None:
+        return one_kind(cargo.vectors)
+    for words in cargo.words:
+        columns.update(zip([word for word in words if word not in columns], count(len(columns)), strict=False))
+    rows = [{columns[word]: float(n) for word, n in words.items()} for words in cargo.words]
+    return SparseRows.from_rows(rows, len(columns))
+
+
+def _weighed(counts: SparseRows) -> SparseRows:
+    """As word_model weighs."""
+    frequencies = np.bincount(counts.terms, minlength=counts.width)
+    idf = np.log((1 + len(counts)) / (1 + frequencies)) + 1
+    weights = (1 + np.log(np.maximum(counts.weights, 1))) * idf[counts.terms]
+    return SparseRows(counts.offsets, counts.terms, weights.astype(np.float32), counts.width)
