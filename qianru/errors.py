@@ -15,6 +15,7 @@
     │   └── ClusterFailed                 the server that it is on cannot be reached, refuses or answers nonsense
     ├── StorageFailed    OSError          the disk is full, read-only or broken; the old state is intact
     ├── ServerFailed     ConnectionError  a server cannot be reached, refuses or answers nonsense
+    ├── RequestRefused   RuntimeError     a server does not take a request: too large, too many, too late, not allowed
     └── TrainingFailed   ArithmeticError  the loss is no number or grows: what was learnt is being lost
 """
 
@@ -105,6 +106,17 @@ class ClusterFailed(CollectionError, ServerFailed):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class RequestRefused(QianruError, RuntimeError):
+    """A server of ours does not take a request: it is too large, one too many, too late or not allowed.
+
+    status: of the HTTP answer;  retry_after_s: when trying again may help, None if it will not
+    """
+
+    def __init__(self, message: str, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after_s = status, retry_after_s
 
 
 class TrainingFailed(QianruError, ArithmeticError):

@@ -147,6 +147,16 @@ class CrossEncoder:
                            "Look at its weights and precision.")
         return PairScores(scores, every, np.concatenate(n_tokens), n_cut)
 
+    def logits(
+        self, rows: Sequence[IntArray], types: Sequence[IntArray], report: Callable[[int], None] = lambda n: None
+    ) -> FloatArray:
+        """(n, n_labels) of pairs that have been read already: rows and types of the tokenizer."""
+        from qianru.runtime.loop import run
+
+        made = run(rows, self._forward, self._blank, self.device, report, types if self.tokenizer.n_types > 1 else None)
+        assert made.dense is not None
+        return made.dense
+
     def encode(
         self,
         texts: Iterable[str],
@@ -247,15 +257,10 @@ class CrossEncoder:
         self, pairs: list[tuple[str, str]], report: Callable[[int], None]
     ) -> tuple[FloatArray, IntArray, int]:
         """(logits, n_tokens, how many were cut) of so many pairs."""
-        from qianru.runtime.loop import run
-
         tokens = [self.tokenizer.rows(pairs[at : at + AT_ONCE]) for at in range(0, len(pairs), AT_ONCE)]
-        made = run(
-            [row for part in tokens for row in part.rows], self._forward, self._blank, self.device, report,
-            [types for part in tokens for types in part.types] if self.tokenizer.n_types > 1 else None,
-        )
-        assert made.dense is not None
-        return made.dense, np.concatenate([part.n_tokens for part in tokens]), sum(part.n_cut for part in tokens)
+        made = self.logits([row for part in tokens for row in part.rows],
+                           [types for part in tokens for types in part.types], report)
+        return made, np.concatenate([part.n_tokens for part in tokens]), sum(part.n_cut for part in tokens)
 
     def _forward(self, batch: Packed) -> Outputs:
         from qianru.runtime.loop import Outputs

@@ -23,7 +23,7 @@ from qianru.models.mapped import LazyArrays, release
 from qianru.models.recipe import Known, Prompts, Recipe, part_names
 from qianru.models.tokenizer import TextTokenizer, read_tokenizer
 from qianru.runtime.options import Device, Runtime
-from qianru.types import Embeddings, FloatArray, Kind, Progress, Ragged, Role, SparseRows
+from qianru.types import Embeddings, FloatArray, IntArray, Kind, Progress, Ragged, Role, SparseRows
 
 if TYPE_CHECKING:
     from qianru.models.network import Parts
@@ -188,6 +188,23 @@ class Transformer:
         other._spec = None
         return other
 
+    def outputs(
+        self, rows: Sequence[IntArray], kinds: tuple[Kind, ...], prompt: str = "",
+        report: Callable[[int], None] = lambda n: None,
+    ) -> Outputs:
+        """What encode makes of texts, for callers that have read them already: the second half of it.
+
+        rows: of the tokenizer, behind that prompt;  report: told how many more rows are ready
+        """
+        from qianru.runtime.loop import run
+
+        skip = 0 if self.recipe.include_prompt else self.tokenizer.prompt_length(prompt)
+        forward = partial(
+            self.network.outputs, kinds=kinds, recipe=self.recipe, skip=skip, truncate_dim=self.runtime.truncate_dim,
+            unused=self.tokenizer.special_ids(),
+        )
+        return run(rows, forward, partial(self._blank, kinds), self.device, report)
+
     def tokens(
         self, texts: Iterable[str], *, role: Role = "document", instruction: str | None = None
     ) -> list[list[str]]:
@@ -315,16 +332,8 @@ class Transformer:
     def _window(
         self, texts: list[str], kinds: tuple[Kind, ...], prompt: str, report: Callable[[int], None]
     ) -> Embeddings:
-        from qianru.runtime.loop import run
-
         tokens = [self.tokenizer.rows(texts[at : at + AT_ONCE], prompt) for at in range(0, len(texts), AT_ONCE)]
-        skip = 0 if self.recipe.include_prompt else self.tokenizer.prompt_length(prompt)
-        forward = partial(
-            self.network.outputs, kinds=kinds, recipe=self.recipe, skip=skip, truncate_dim=self.runtime.truncate_dim,
-            unused=self.tokenizer.special_ids(),
-        )
-        rows = [row for part in tokens for row in part.rows]
-        made = run(rows, forward, partial(self._blank, kinds), self.device, report)
+        made = self.outputs([row for part in tokens for row in part.rows], kinds, prompt, report)
         n_tokens = np.concatenate([np.zeros(0, np.int64), *(part.n_tokens for part in tokens)])
         n_cut = sum(part.n_cut for part in tokens)
         return Embeddings(self.name, n_tokens, n_cut, made.dense, made.sparse, made.multi, made.tokens)
