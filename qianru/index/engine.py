@@ -6,7 +6,6 @@ transaction it has come, and what came later is simply added again.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,8 +43,10 @@ MARGIN = 64 << 20           # free bytes to keep: the engine writes through memo
 FIELDS_INDEXED = 32         # further ones are filtered by looking at each document
 GRAPH_ABOVE_KB = 20_000     # of vectors; below it every search looks at all of them
 GRAPH_LINKS = 16            # Malkov and Yashunin 2016: 12 to 48 for high recall; 16 is the engine's default
-GRAPH_EFFORT = 128          # candidates kept while building, and while searching among EFFORT_FOR vectors
-EFFORT_FOR = 10_000         # among more the same effort finds fewer of the nearest: at 200,000, 95 % of ten, not 99
+GRAPH_EFFORT = 128          # candidates kept while building
+SEARCH_EFFORT = 160         # and while searching among EFFORT_FOR vectors
+EFFORT_FOR = 10_000         # among more the same effort finds fewer of the nearest (LOG.md has the measurements)
+EFFORT_GROWTH = 0.2         # with this power of the size, ten of ten stay 99 % at 10,000, 50,000 and 200,000
 EFFORT_FILTERED = 3         # times as many under a filter, which cuts the ways through the graph
 OVERSAMPLED = {"int8": 2.0, "binary": 8.0}     # times k that are scored again in float32
 FULL = ("No space left", "os error 28", "File too large", "os error 27", "Disk quota", "os error 122")
@@ -268,8 +269,8 @@ class EngineIndex:
         self.close()
 
     def _effort(self, k: int, *, filtered: bool) -> int:
-        """How many candidates a search in the graph keeps; it grows with the root of the size."""
-        effort = GRAPH_EFFORT * math.sqrt(max(1.0, self._size / EFFORT_FOR))
+        """How many candidates a search in the graph keeps; it grows slowly with the size."""
+        effort = SEARCH_EFFORT * max(1.0, self._size / EFFORT_FOR) ** EFFORT_GROWTH
         return max(int(effort) * (EFFORT_FILTERED if filtered else 1), 2 * k)
 
     def _search(
