@@ -113,12 +113,12 @@ def test_more_vectors_and_filters_are_searched_with_more_effort(words: WordVecto
     with Collection.create(tmp_path / "c", words) as collection:
         engine = collection._follow()._engine
         assert engine is not None
-        assert engine._effort(10, filtered=False) == 128
-        assert engine._effort(100, filtered=False) == 200            # the engine wants some more than it gives
-        assert engine._effort(10, filtered=True) == 384
-        engine._size = 160_000
-        assert engine._effort(10, filtered=False) == 512
-        assert engine._effort(10, filtered=True) == 1536
+        few, filtered = engine._effort(10, filtered=False), engine._effort(10, filtered=True)
+        assert filtered == 3 * few
+        assert engine._effort(few, filtered=False) == 2 * few        # the engine wants some more than it gives
+        engine._size = 320_000
+        assert engine._effort(10, filtered=False) == 2 * few
+        assert engine._effort(10, filtered=True) == 6 * few
 
 
 def test_few_vectors_get_no_graph(words: WordVectorModel, tmp_path: Path) -> None:
