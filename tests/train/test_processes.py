@@ -40,7 +40,7 @@ def lay_out(place: Path) -> TrainConfig:
                          LossConfig(temperature=0.1), OptimizerConfig(lr=1e-3), batch_size=6, steps=5, save_every=2,
                          evaluate_every=3, threads=1, n_negatives=1, dropout=0.1)
     (place / "config.toml").write_text(config.toml(), "utf-8")
-    words = replace(config, output=str(place / "words"), pretrain=PretrainConfig("mlm"), steps=3, dropout=0.0)
+    words = replace(config, output=str(place / "words"), pretrain=PretrainConfig("dupmae"), steps=3, dropout=0.0)
     (place / "words.toml").write_text(words.toml(), "utf-8")
     return config
 

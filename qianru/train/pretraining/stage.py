@@ -4,7 +4,9 @@
     retromae   and all tokens from the text's vector and half of its embeddings, by one layer
     dupmae     and the set of its tokens from the states of all tokens but the first
 
-The vector is the state of the first token. A sum over tokens is a sum over packed batches: any batch fits in memory.
+The vector is what the model pools, so that what learns is what will be used: the first token's state where it pools by
+several ways. A sum over tokens is a sum over packed batches: any batch fits in memory. Which tokens are hidden, and from
+whom, the batch and a text's number in it decide: several processes hide what one would, each of the texts it has.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from qianru.errors import BadInput
 from qianru.models.encoder import Encoder
+from qianru.models.heads import pooled
 from qianru.models.transformer import Transformer
 from qianru.runtime.packing import Packed, pack, plan
 from qianru.train.data.batches import collect
@@ -47,6 +50,7 @@ class PretrainStage:
         self.config, self.sets, self.backbone, self.device = config, sets, backbone, model.device.name
         self.masker = Masker(model.tokenizer, config.share, words=config.words)
         self.bfloat16, self.processes = bfloat16, processes
+        self.pooling = model.recipe.pooling if len(model.recipe.pooling) == 1 else ("cls",)
         shape = backbone.config
         torch.manual_seed(seed)
         parts: dict[str, nn.Module] = {"network": model.network,
@@ -62,24 +66,22 @@ class PretrainStage:
         """(loss, tokens) of the draw's texts; adds share times its gradient."""
         data = self.sets[draw.source]
         texts = list(dict.fromkeys(text for side in texts_of(collect(data, draw, 0)) for text in side))
-        rng = np.random.default_rng([draw.seed, 3])
-        rows = self.masker.rows(texts, rng)
+        rows = self.masker.rows(texts, np.random.default_rng([draw.seed, 3]))
         if not rows:
             raise BadInput(f"No text of a batch of {data.config.path} has a token that the model knows.")
         n_hidden, n_own = sum(len(row.hidden) for row in rows), sum(len(row.own) for row in rows)
         total = torch.zeros(1)
-        own = sorted(rows, key=lambda row: -len(row.ids))[self.processes.rank :: self.processes.size]
-        if self.processes.size > 1:
-            rng = np.random.default_rng([draw.seed, 4, self.processes.rank])     # for the decoder; all hid the same
-        for chosen in plan(np.array([len(row.ids) for row in own], np.int64), AT_ONCE):
-            loss = self._loss([own[i] for i in chosen], n_hidden, n_own, len(rows), rng)
+        numbered = sorted(enumerate(rows), key=lambda one: -len(one[1].ids))[self.processes.rank :: self.processes.size]
+        for chosen in plan(np.array([len(row.ids) for _, row in numbered], np.int64), AT_ONCE):
+            seeds = [[draw.seed, 4, numbered[i][0]] for i in chosen]
+            loss = self._loss([numbered[i][1] for i in chosen], n_hidden, n_own, len(rows), seeds)
             (loss * share).backward()   # type: ignore[no-untyped-call]
             total += loss.item()
         self.processes.sum(total)
         return float(total), sum(len(row.ids) for row in rows)
 
-    def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, rng: np.random.Generator) -> Tensor:
-        """This packed batch's share of the mean losses of the whole."""
+    def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]) -> Tensor:
+        """This packed batch's share of the mean losses of the whole. seeds: of each text, for what the decoder sees"""
         batch = pack([row.shown for row in rows], self.device)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             hidden = self.backbone(batch).float()                            # (total, hidden)
@@ -89,25 +91,29 @@ class PretrainStage:
         loss = guessed(self.module["tokens"](hidden[places], words), right[places]) / n_hidden
         if self.config.task != "mlm":
             own = _places(rows, "own", batch)
-            states = self._decoded(hidden, right, batch, rng)
+            states = self._decoded(hidden, right, batch, seeds)
             loss = loss + guessed(self.module["tokens"](states[own], words), right[own]) / n_own
         if self.config.task == "dupmae":
             loss = loss + self._bag(hidden, right, rows, batch) / n
         return loss
 
-    def _decoded(self, hidden: Tensor, right: Tensor, batch: Packed, rng: np.random.Generator) -> Tensor:
+    def _decoded(self, hidden: Tensor, right: Tensor, batch: Packed, seeds: Sequence[Sequence[int]]) -> Tensor:
         """(total, hidden) the decoder's states, of every place of every text."""
         backbone = self.backbone
         first = backbone.config.first_position
         parts: list[Tensor] = []
+        of_texts, n_before = pooled(hidden, batch, self.pooling), 0                                # (texts, hidden)
         for group in batch.groups:
             size = (group.n, group.length)
-            vectors = hidden[group.start : group.tokens.stop : group.length][:, None]              # (n, 1, hidden)
+            vectors = of_texts[n_before : n_before + group.n, None]                                # (n, 1, hidden)
             positions = backbone.positions[first : first + group.length] + backbone.types[0]       # (length, hidden)
             queries = backbone.norm(vectors + positions)
             embeddings = backbone.norm(backbone.words[right[group.tokens].view(size)] + positions)
             keys = torch.cat([vectors, embeddings[:, 1:]], dim=1)
-            seen = rng.random((*size, group.length)) >= self.config.decoder_share
+            chances = [np.random.default_rng(seed).random((group.length, group.length))
+                       for seed in seeds[n_before : n_before + group.n]]
+            n_before += group.n
+            seen = np.stack(chances) >= self.config.decoder_share                                  # (n, length, length)
             seen &= ~np.eye(group.length, dtype=bool)
             seen[:, :, 0] = True                                                                   # the vector
             decoder: Any = self.module["decoder"]
