@@ -12,6 +12,11 @@ from qianru.index.collection import Collection
 from qianru.models.static import StaticModel
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Not even looked into where they are not asked for: importing the three frameworks takes seconds."""
+    return True if "not integrations" in config.getoption("markexpr") and collection_path.suffix == ".py" else None
+
+
 @pytest.fixture(scope="session")
 def model() -> StaticModel:
     """Dense vectors of 16 dimensions."""
