@@ -22,6 +22,7 @@ from qianru.cli import (
     pushing,
     reranking,
     searching,
+    serving,
     training,
     tuning,
 )
@@ -46,7 +47,7 @@ app = typer.Typer(
     ),
 )
 for room in (indexing, searching, comparing, reranking, embedding, fitting, training, evaluating, judging, fetching,
-             looking, tuning, caring, pushing):      # as the help page has them
+             looking, tuning, caring, pushing, serving):      # as the help page has them
     room.register(app)
 
 

@@ -6,6 +6,7 @@
     HF_TOKEN                       for models that Hugging Face gives out on request
     QIANRU_OFFLINE, HF_HUB_OFFLINE 1: nothing is downloaded
     OPENAI_BASE_URL                the endpoint that is meant when a remote model names none
+    QIANRU_API_KEYS                keys, apart by commas, that `qianru serve` lets in
     QIANRU_QDRANT_API_KEY          for collections on a Qdrant server that asks for one
     QIANRU_TRUSTED_HOSTS           hosts, apart by commas, that a saved remote model may send texts and its key to
 """

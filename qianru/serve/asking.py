@@ -1,0 +1,184 @@
+"""From a request to its vectors or scores: read it, let it wait its turn, give up in time, or when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from qianru.errors import BadInput, RequestRefused
+from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
+from qianru.serve.line import Job
+from qianru.serve.models import Served
+from qianru.serve.server import Note, Server, note_of, server_of
+from qianru.types import Embeddings, FloatArray
+
+SOON_CHARS = 4000       # tokenized at once; a thread's turn would take longer than that
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Input = str | list[str] | list[int] | list[list[int]]
+
+
+class ClientGone(Exception):
+    """The client has left; there is nobody to answer."""
+
+
+async def asked(request: Request, form: type[M], status: int = 422) -> M:
+    """The body of a request as the form says. Raises RequestRefused for a body that is something else.
+
+    status: that the dialect answers with
+    """
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise ClientGone from None
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestRefused(_words_of(error), status) from None
+
+
+def _words_of(error: ValidationError) -> str:
+    """What is wrong with a body, in one line. Its words are never repeated."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return f"The body is no JSON that can be read: {first['msg'].removeprefix('Invalid JSON: ')}."
+    if not first["loc"]:
+        return f"The body is not what is asked for: {first['msg']}."
+    place = ".".join(str(part)[:60] for part in first["loc"])
+    more = f" ({error.error_count() - 1} more like it.)" if error.error_count() > 1 else ""
+    return f"{place}: {first['msg']}.{more}"
+
+
+async def embed(
+    request: Request, served: Served, lane: Embedder, input: Input, ask: Ask, *, truncate: bool, too_long: int = 400
+) -> Embeddings:
+    """The vectors of the texts, or of the token ids, of a request.
+
+    truncate: whether texts that are too long are cut; else they are refused with the status too_long
+    """
+    server, note = server_of(request), note_of(request)
+    ask = lane.ask(ask)
+    texts = [input] if isinstance(input, str) or (input and isinstance(input[0], int)) else input
+    _check_count(server, len(texts), "text")
+    if isinstance(texts[0], str):
+        read = await _read(server, lambda: lane.read(texts, ask), sum(map(len, texts)))  # type: ignore[arg-type]
+    else:
+        read = lane.read_ids(texts, ask)  # type: ignore[arg-type]
+    _note_read(server, note, served, read, truncate, too_long)
+    made: Embeddings = await computed(request, served, read)
+    _count(server, note, served, len(made), int(made.n_tokens.sum()))
+    if made.n_truncated and not truncate:
+        raise _too_long(served, int(made.n_tokens.max()), too_long)
+    return made
+
+
+async def score(
+    request: Request, served: Served, lane: PairScorer, pairs: Sequence[tuple[str, str]], *, truncate: bool,
+    too_long: int = 400,
+) -> FloatArray:
+    """(n,) scores of the pairs of a request."""
+    server, note = server_of(request), note_of(request)
+    _check_count(server, len(pairs), "pair")
+    read = await _read(server, lambda: lane.read(pairs), sum(len(a) + len(b) for a, b in pairs))
+    _note_read(server, note, served, read, truncate, too_long)
+    made: FloatArray = await computed(request, served, read)
+    _count(server, note, served, len(made), int(read.sizes.sum()))
+    return made
+
+
+async def computed(request: Request, served: Served, read: Read) -> Any:
+    """What the lane makes of what was read. Raises RequestRefused when it takes too long, ClientGone."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Job] = loop.create_future()
+
+    def settle(job: Job) -> None:
+        if not future.done():
+            future.set_result(job)
+
+    def on_done(job: Job) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, job)
+
+    job = Job(served.lane, read, on_done)
+    try:
+        served.worker.line.put(job)
+    except RequestRefused as error:
+        server_of(request).metrics.refused.labels("queue" if error.status == 429 else str(error.status)).inc()
+        raise
+    try:
+        await waited(request, future)
+    except BaseException:
+        job.dropped = True
+        raise
+    if job.error is not None:
+        raise job.error
+    return job.result
+
+
+async def waited(request: Request, work: Awaitable[T]) -> T:
+    """What the work gives, unless it takes longer than the server allows or the client leaves.
+
+    Raises RequestRefused with 504, ClientGone.
+    """
+    server = server_of(request)
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(request))
+    try:
+        done, _ = await asyncio.wait({working, watching}, timeout=server.limits.request_s,
+                                     return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watching.cancel()
+        if not working.done():
+            working.cancel()
+    if working in done:
+        return working.result()
+    if watching in done:
+        server.metrics.refused.labels("gone").inc()
+        raise ClientGone
+    server.metrics.refused.labels("time").inc()
+    raise RequestRefused(f"No answer within {server.limits.request_s:g} seconds. Ask again in a while, or send fewer "
+                         "texts.", 504, 5)
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(server: Server, read: Callable[[], Read], n_chars: int) -> Read:
+    if n_chars <= SOON_CHARS:
+        return read()
+    return await asyncio.get_running_loop().run_in_executor(server.readers, read)
+
+
+def _check_count(server: Server, n: int, what: str) -> None:
+    if n == 0:
+        raise BadInput(f"There is no {what} in the request. Send at least one.")
+    if n > server.limits.texts:
+        raise RequestRefused(f"The request has {n:,} {what}s; the server takes {server.limits.texts:,} at once. "
+                             "Send them in several requests.", 413)
+
+
+def _note_read(server: Server, note: Note, served: Served, read: Read, truncate: bool, too_long: int) -> None:
+    note.model, note.n_texts = served.name, note.n_texts + len(read.items)
+    if read.n_cut:
+        if not truncate:
+            raise _too_long(served, read.longest, too_long)
+        note.n_truncated += read.n_cut
+        server.metrics.truncated.labels(served.name).inc(read.n_cut)
+
+
+def _count(server: Server, note: Note, served: Served, n_texts: int, n_tokens: int) -> None:
+    note.n_tokens += n_tokens
+    server.metrics.texts.labels(served.name).inc(n_texts)
+    server.metrics.tokens.labels(served.name).inc(n_tokens)
+
+
+def _too_long(served: Served, longest: int, status: int) -> RequestRefused:
+    return RequestRefused(f"{served.name} reads {served.spec.max_tokens} tokens, special ones among them, and the "
+                          f"longest text has {longest}. Shorten it, or ask for it to be cut (truncate).", status)

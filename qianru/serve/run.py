@@ -1,0 +1,71 @@
+"""The process: models are loaded, the address is checked, uvicorn runs until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qianru.errors import BadInput, require
+from qianru.models import load
+from qianru.serve.keys import Keys
+from qianru.serve.options import Options, check_address
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from qianru.runtime.options import Runtime
+    from qianru.serve.server import Server
+
+SWITCH_S = 0.001        # Python's threads change places: 5 ms by default, longer than a short query takes
+BACKLOG = 2048
+
+
+def made(named: Sequence[str], options: Options, keys: Keys, runtime: Runtime | None = None) -> Server:
+    """A server of the models that are named, loaded but not started.
+
+    named: NAME=PLACE or a place for qianru.load, of each
+    Raises BadInput for an address that is open to all without keys, and what loading raises.
+    """
+    require("fastapi", "serve", "Serving")
+    check_address(options, len(keys))
+    from qianru.serve.models import Given, Models
+    from qianru.serve.server import Server
+
+    models = Models(options.limits)
+    for given in map(Given.parse, named):
+        models.add(given.name, _loaded(given.place, runtime))
+    if not len(models):
+        raise BadInput("There is nothing to serve. Name a model.")
+    return Server(options, keys, models)
+
+
+def serve(server: Server) -> None:
+    """Runs the server until SIGTERM or Ctrl-C; then finishes what it has taken."""
+    uvicorn = require("uvicorn", "serve", "Serving")
+    from qianru.serve.app import build
+    from qianru.serve.logs import log_as_json
+
+    log_as_json()
+    require("prometheus_client", "serve", "Serving").disable_created_metrics()
+    sys.setswitchinterval(SWITCH_S)
+    uvicorn.Server(settings(build(server), server.options)).run()
+
+
+def settings(app: FastAPI, options: Options) -> Any:
+    """How uvicorn runs the application."""
+    uvicorn = require("uvicorn", "serve", "Serving")
+    return uvicorn.Config(
+        app, host=options.host, port=options.port, log_config=None, access_log=False, server_header=False,
+        backlog=BACKLOG, timeout_keep_alive=65, timeout_graceful_shutdown=int(options.stop_s), ws="none",
+    )
+
+
+def _loaded(place: str, runtime: Runtime | None) -> Any:
+    """The model; the runtime is for those that it can be said of."""
+    try:
+        return load(place, runtime)
+    except BadInput:
+        if runtime is None:
+            raise
+        return load(place)

@@ -1,0 +1,81 @@
+"""What all routes share: models, limits, keys, counts."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from qianru.serve.keys import Keys
+from qianru.serve.metrics import Metrics
+from qianru.serve.models import Models
+from qianru.serve.options import Limits, Options
+
+log = logging.getLogger("qianru.serve")
+READERS = 2         # threads that tokenize long requests; the tokenizer gives Python's lock back
+
+
+@dataclass(eq=False)
+class Note:
+    """What is known of a request for the log and the metrics: no text."""
+
+    id: str
+    key: str | None = None
+    model: str | None = None
+    n_texts: int = 0
+    n_tokens: int = 0
+    n_truncated: int = 0
+
+
+@dataclass(eq=False)
+class Server:
+    """One running server.
+
+    ready: whether it takes requests;  held_bytes: of bodies;  n_requests: in the house
+    """
+
+    options: Options
+    keys: Keys
+    models: Models
+    ready: bool = False
+    held_bytes: int = 0
+    n_requests: int = 0
+    metrics: Metrics = field(init=False)
+    readers: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(lambda: self.models.lines, lambda: self.n_requests)
+        self.readers = ThreadPoolExecutor(READERS, "qianru-reader")
+
+    def start(self) -> None:
+        """Starts the workers; from now on it takes requests."""
+        for worker in self.models.workers:
+            worker.watch = self.metrics.step
+        self.models.start()
+        self.ready = True
+
+    def stop(self) -> None:
+        """Finishes what it has taken, and gives everything back."""
+        self.ready = False
+        if not self.models.stop(self.options.stop_s):
+            log.error("Not all that was taken could be finished within %g seconds.", self.options.stop_s)
+        self.readers.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def limits(self) -> Limits:
+        """What is refused."""
+        return self.options.limits
+
+
+def server_of(request: Request) -> Server:
+    """The server that a request has come to."""
+    server: Server = request.app.state.server
+    return server
+
+
+def note_of(request: Request) -> Note:
+    """What is noted of a request."""
+    note: Note = request.scope["qianru.note"]
+    return note
