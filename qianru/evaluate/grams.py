@@ -53,9 +53,7 @@ def tokens_of(texts: Sequence[str]) -> Tokens:
     >>> found.texts.tolist(), bool((found.hashes[:3] == found.hashes[3:]).all())
     ([0, 0, 0, 1, 1, 1], True)
     """
-    joined = _BREAK.join(text.replace(_BREAK, " ") for text in texts)
-    folded = fold(joined, script=True).lower()                # may change the length, never the breaks
-    codes = np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), "<u4")
+    codes = _codes(texts)
     if not len(codes):
         return Tokens(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.bool_), len(texts))
     kinds = _kinds()[codes]
@@ -69,6 +67,20 @@ def tokens_of(texts: Sequence[str]) -> Tokens:
     return Tokens(_runs(codes.astype(np.uint64), starts, ends), text, kinds[starts] == _ALONE, len(texts))
 
 
+def characters_of(texts: Sequence[str]) -> Tokens:
+    """Every letter, digit and character of texts as a token of its own, end to end.
+
+    >>> found = characters_of(["AI 好！", "ａｉ好"])
+    >>> found.texts.tolist(), found.chars.tolist()[:3], bool((found.hashes[:3] == found.hashes[3:]).all())
+    ([0, 0, 0, 1, 1, 1], [False, False, True], True)
+    """
+    codes = _codes(texts)
+    kinds = _kinds()[codes]
+    known = kinds != _OTHER
+    text = np.cumsum(codes == ord(_BREAK))[known]
+    return Tokens(codes[known].astype(np.uint64), text, kinds[known] == _ALONE, len(texts))
+
+
 def grams_of(tokens: Tokens, n: int, chosen: NDArray[np.bool_] | None = None) -> Grams:
     """The hashes of each n tokens in a row, of the texts that are chosen (all if None); none of a shorter text."""
     m = len(tokens.hashes) - n + 1
@@ -79,6 +91,13 @@ def grams_of(tokens: Tokens, n: int, chosen: NDArray[np.bool_] | None = None) ->
         inside &= chosen[tokens.texts[:m]]
     starts = np.flatnonzero(inside)
     return Grams(_runs(tokens.hashes, starts, starts + n), tokens.texts[starts])
+
+
+def _codes(texts: Sequence[str]) -> NDArray[np.uint32]:
+    """The code points of the folded texts, with breaks between them."""
+    joined = _BREAK.join(text.replace(_BREAK, " ") for text in texts)
+    folded = fold(joined, script=True).lower()                # may change the length, never the breaks
+    return np.frombuffer(folded.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def whole_texts(tokens: Tokens) -> tuple[Hashes, IntArray]:
