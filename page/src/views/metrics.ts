@@ -1,0 +1,128 @@
+/** How the server is doing: its Prometheus figures as they move. */
+import { send } from "../api";
+import { el, set } from "../dom";
+import type { View } from "../main";
+import { failure, heading } from "../parts";
+import { buckets, type Family, parse, quantile, total } from "../prometheus";
+import { number, score, t } from "../strings";
+
+const EVERY_MS = 2_000;
+const KEPT = 60;            // looks back: two minutes
+const HIDDEN = /^(python_|process_virtual|process_start|process_max)|_created$/;
+
+interface Look { at: number; families: Map<string, Family> }
+type Drawn = { node: HTMLElement; show(now: string, values: number[]): void };
+
+export function create(): View {
+  const cards = el("div", { class: "tiles" });
+  const body = el("tbody");
+  const problem = el("div");
+  const pause = el("button", { type: "button", t: "metrics.pause", "aria-pressed": "false", onclick: () => {
+    const on = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", String(on));
+    if (on) stop();
+    else start();
+  } });
+  const looks: Look[] = [];
+  const drawn = new Map<string, Drawn>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let on = false;
+
+  async function look(): Promise<void> {
+    try {
+      const families = parse(await (await send("metrics")).text());
+      problem.replaceChildren();
+      looks.push({ at: performance.now(), families: new Map(families.map((one) => [one.name, one])) });
+      if (looks.length > KEPT) looks.shift();
+      for (const family of families) if (!HIDDEN.test(family.name)) showFamily(family);
+      fillTable(families);
+    } catch (error) {
+      problem.replaceChildren(failure(error));
+    }
+    if (on) timer = setTimeout(() => void look(), EVERY_MS);
+  }
+
+  function showFamily(family: Family): void {
+    let card = drawn.get(family.name);
+    if (!card) {
+      card = tile(family);
+      drawn.set(family.name, card);
+      cards.append(card.node);
+    }
+    const series = looks.map((one, i) => valueOf(family, one, looks[i - 1])).filter(Number.isFinite);
+    card.show(told(family, looks.at(-1) as Look, looks), series);
+  }
+
+  function fillTable(families: Family[]): void {
+    body.replaceChildren(...families.flatMap((family) => family.samples.filter((one) => !/_bucket$|_created$/.test(one.name)).map((one) =>
+      el("tr", {}, el("td", {}, one.name), el("td", { class: "quiet" }, Object.entries(one.labels).map(([name, value]) => `${name}=${value}`).join(" ")),
+        el("td", { class: "number" }, short(one.value, one.name))))));
+  }
+
+  function start(): void {
+    if (on) return;
+    on = true;
+    void look();
+  }
+
+  function stop(): void {
+    on = false;
+    clearTimeout(timer);
+  }
+
+  return {
+    node: el("div", { class: "view wide" }, heading("nav.metrics", "metrics.lead"), problem,
+      el("div", { class: "row" }, pause), cards,
+      el("details", { class: "card" }, el("summary", { t: "metrics.all" }), el("div", { class: "scroll", tabindex: 0, role: "region", "t:aria-label": "metrics.all" },
+        el("table", { class: "plain-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col", t: "metrics.name" }), el("th", { scope: "col", t: "metrics.labels" }), el("th", { scope: "col", class: "number", t: "metrics.value" }))), body)))),
+    enter: () => pause.getAttribute("aria-pressed") === "true" || start(),
+    leave: stop,
+  };
+}
+
+/** One figure of a family at one look: a counter's growth a second, a histogram's median, a gauge's value. */
+function valueOf(family: Family, now: Look, before: Look | undefined): number {
+  const [here, there] = [now.families.get(family.name), before?.families.get(family.name)];
+  if (!here) return NaN;
+  if (family.type === "histogram") return quantile(0.5, buckets(here), there && buckets(there));
+  if (family.type !== "counter") return total(here);
+  return there && before ? Math.max(0, ((total(here) - total(there)) / (now.at - before.at)) * 1000) : NaN;
+}
+
+function told(family: Family, now: Look, looks: Look[]): string {
+  const here = now.families.get(family.name) as Family;
+  if (family.type === "histogram") {
+    const first = looks[0]?.families.get(family.name);
+    const recent = first && looks.length > 1 && total(here) > total(first) ? buckets(first) : undefined;
+    const [middle, high] = [0.5, 0.99].map((share) => quantile(share, buckets(here), recent)) as [number, number];
+    return Number.isNaN(middle) ? "–" : `${short(middle, family.name)} · p99 ${short(high, family.name)}`;
+  }
+  return short(total(here), family.name);
+}
+
+/** A value as people read it, by the unit that ends the name. */
+function short(value: number, name: string): string {
+  if (!Number.isFinite(value)) return "–";
+  if (/_seconds(_sum)?$/.test(name)) return value < 1 ? `${score(value * 1000)} ms` : `${score(value)} s`;
+  if (/_bytes(_sum)?$/.test(name)) return value < 2 ** 20 ? `${score(value / 1024)} KiB` : value < 2 ** 30 ? `${score(value / 2 ** 20)} MiB` : `${score(value / 2 ** 30)} GiB`;
+  return Number.isInteger(value) ? number(value) : score(value);
+}
+
+function tile(family: Family): Drawn {
+  const big = el("p", { class: "big" });
+  const bars = el("div", { class: "spark", "aria-hidden": "true" });
+  const rate = el("p", { class: "quiet small" });
+  const name = family.name.replace(/^qianru_/, "").replace(/_total$|_seconds$|_bytes$/, "").replaceAll("_", " ");
+  return {
+    node: el("section", { class: "card tile" }, el("h2", { title: family.name }, name), big, bars, rate, family.help && el("p", { class: "quiet small" }, family.help)),
+    show(now, values) {
+      big.textContent = now;
+      const most = Math.max(...values, 1e-9);
+      const shown = values.slice(-KEPT);
+      while (bars.childElementCount < shown.length) bars.append(el("i"));
+      shown.forEach((value, i) => set(bars.children[i] as HTMLElement, "--share", Math.max(0.02, value / most).toFixed(3)));
+      const last = values.at(-1);
+      rate.textContent = family.type === "counter" && last !== undefined ? t("metrics.rate", { n: score(last) }) : "";
+    },
+  };
+}
