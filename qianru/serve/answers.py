@@ -79,9 +79,9 @@ def plain(array: FloatArray) -> FloatArray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def sparse_rows(sparse: SparseRows, key: str = "indices", value: str = "values") -> list[dict[str, Any]]:
+def sparse_rows(sparse: SparseRows) -> list[dict[str, Any]]:
     """Each row as {"indices": […], "values": […]}."""
-    return [{key: np.ascontiguousarray(terms, np.int64), value: plain(weights)} for terms, weights in sparse]
+    return [{"indices": np.ascontiguousarray(terms, np.int64), "values": plain(weights)} for terms, weights in sparse]
 
 
 def matrices(multi: Ragged) -> list[FloatArray]:

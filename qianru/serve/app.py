@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from qianru import __version__
 from qianru.errors import QianruError
-from qianru.serve import health, openai
+from qianru.serve import cohere, health, modelscope, openai, own, tei
 from qianru.serve.answers import refusal
 from qianru.serve.guard import Guard
 from qianru.serve.server import Server
 
-DIALECTS = (health, openai)
+DIALECTS = (health, openai, tei, cohere, modelscope, own)
 
 
 def build(server: Server) -> FastAPI:

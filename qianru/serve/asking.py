@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from qianru.errors import BadInput, RequestRefused
 from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
@@ -31,10 +31,7 @@ async def asked(request: Request, form: type[M], status: int = 422) -> M:
 
     status: that the dialect answers with
     """
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        raise ClientGone from None
+    body = await request.body()
     try:
         return form.model_validate_json(body)
     except ValidationError as error:

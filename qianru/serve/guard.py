@@ -12,6 +12,7 @@ import secrets
 import time
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qianru.errors import QianruError, RequestRefused
@@ -50,7 +51,7 @@ class Guard:
             await self.app(scope, visit.receive, visit.send)
         except QianruError as error:
             await visit.refuse(error, scope)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):
             visit.status = GONE
         except Exception as error:
             log.exception("A route failed.", extra={"facts": {"id": note.id}})
