@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from qianru.errors import BadInput, SpecMismatch
+from qianru.errors import BadInput, NotFitted, SpecMismatch
 from qianru.models import load
-from qianru.models.base import as_texts
+from qianru.models.base import Model, as_texts
+from qianru.models.bm25 import BM25
 from qianru.models.cross_encoder import CrossEncoder
 from qianru.models.named import folder_of
 from qianru.models.recipe import Prompts
@@ -47,6 +48,19 @@ def limited(model: Transformer, max_tokens: int | None) -> Transformer:
     """The model that cuts after so many tokens, or where it must if that is earlier."""
     return model if max_tokens is None else model.altered(
         max_tokens=min(max_tokens, model.network.backbone.config.max_tokens))
+
+
+def has_learnt_nothing(model: Model) -> bool:
+    """Whether it learns from texts and has seen none."""
+    if isinstance(model, BM25):
+        return not model.statistics.n_documents
+    if not hasattr(model, "fit"):
+        return False
+    try:
+        model.encode(["?"])
+    except NotFitted:
+        return True
+    return False
 
 
 def device_of(given: str | int | Sequence[str | int] | None) -> DeviceName | None:

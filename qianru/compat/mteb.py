@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from qianru import scores
-from qianru.errors import BadInput, MissingExtra, NotFitted
+from qianru.compat.loading import has_learnt_nothing
+from qianru.errors import BadInput, MissingExtra
 from qianru.evaluate.encode import Encoder, follows_instructions
 from qianru.models import load
 from qianru.models.base import Model, ModelSpec, Reranker
-from qianru.models.bm25 import BM25
 from qianru.scores.exact import dense_top_k, maxsim_candidates, maxsim_top_k, sparse_top_k
 from qianru.scores.similarity import sparse_dot
 from qianru.types import Embeddings, FloatArray, IntArray, Kind, Role
@@ -60,7 +60,7 @@ class SearchBridge:
         self.model, self.kind = model, kind
         self.mteb_model_meta = _meta(model.spec, kind)
         self._corpus: Any = None
-        self._learns_here = _has_learnt_nothing(model)
+        self._learns_here = has_learnt_nothing(model)
 
     def index(
         self, corpus: Any, *, task_metadata: Any, hf_split: str, hf_subset: str, encode_kwargs: Any,
@@ -168,19 +168,6 @@ def _meta(spec: ModelSpec, kind: Kind | None) -> Any:
         "name": name, "revision": spec.fingerprint[:12] or "unknown", "max_tokens": spec.max_tokens,
         "embed_dim": spec.dim, "similarity_fn_name": scored, "model_type": [sort],
     })
-
-
-def _has_learnt_nothing(model: Model) -> bool:
-    """Whether it learns from texts and has seen none."""
-    if isinstance(model, BM25):
-        return not model.statistics.n_documents
-    if not hasattr(model, "fit"):
-        return False
-    try:
-        model.encode(["?"])
-    except NotFitted:
-        return True
-    return False
 
 
 def _instruction(model: Model, task_metadata: Any, prompt_type: str | None) -> str | None:
