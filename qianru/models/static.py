@@ -37,6 +37,8 @@ class StaticModel:
     normalized: whether a text's vector has length 1
     weights: (tokens,) what each token's row is multiplied with;  mapping: (tokens,) its row, if tokens share rows
     drop_unknown: unknown tokens are passed over, as model2vec does; sentence-transformers gives them a row
+    simplified: Traditional characters are read as Simplified ones; model2vec reads such a folder without that
+    name: for people
 
     Texts are read whole: model2vec cuts them at 512 tokens unless told otherwise, this never does.
     """
@@ -52,9 +54,11 @@ class StaticModel:
         weights: FloatArray | None = None,
         mapping: IntArray | None = None,
         drop_unknown: bool = True,
+        simplified: bool = False,
+        name: str = family,
     ) -> None:
         self.table, self.weights, self.mapping = table, weights, mapping
-        self.normalized, self.drop_unknown = normalized, drop_unknown
+        self.normalized, self.drop_unknown, self.simplified, self.name = normalized, drop_unknown, simplified, name
         self._tokenizer_json = tokenizer
         self._tokenizer, self._unknown = _made_tokenizer(tokenizer)
         self._n = max(self._tokenizer.get_vocab().values(), default=-1) + 1
@@ -66,7 +70,7 @@ class StaticModel:
         """Family "static", kind dense."""
         if self._spec is None:
             identity = Stored(self.family, self._settings(), self._tensors(), files={TOKENIZER: self._tokenizer_json})
-            self._spec = ModelSpec(self.family, self.family, ("dense",), fingerprint(identity), self.table.shape[1])
+            self._spec = ModelSpec(self.name, self.family, ("dense",), fingerprint(identity), self.table.shape[1])
         return self._spec
 
     def with_sif(self, texts: Iterable[str], a: float = 1e-3) -> StaticModel:
@@ -74,11 +78,12 @@ class StaticModel:
 
         Source: Arora, Liang and Ma 2017. Tables that model2vec distilled have such a weighting inside already.
         """
-        counts, _ = self._counts(as_texts(texts), None)
+        counts, _ = self.counts(as_texts(texts), None)
         occurrences = np.bincount(counts.terms, counts.weights, counts.width).astype(np.int64)
         return StaticModel(
             self.table, self._tokenizer_json, normalized=self.normalized, mapping=self.mapping,
             weights=sif_weights(occurrences, a).astype(np.float32), drop_unknown=self.drop_unknown,
+            simplified=self.simplified, name=self.name,
         )
 
     def encode(
@@ -92,7 +97,7 @@ class StaticModel:
     ) -> Embeddings:
         """(n, dim) float32; queries and documents alike. A text without known tokens is the zero vector."""
         listed = checked(self.spec, texts, role, kinds, instruction)
-        counts, n_tokens = self._counts(listed, progress)
+        counts, n_tokens = self.counts(listed, progress)
         rows = counts.terms if self.mapping is None else self.mapping[counts.terms]
         scaled = counts.weights if self.weights is None else counts.weights * self.weights[counts.terms]
         dense = weighted_sums(SparseRows(counts.offsets, rows, scaled, len(self.table)), self.table)
@@ -118,7 +123,8 @@ class StaticModel:
                   "max_length": None, "hidden_dim": self.table.shape[1], "embedding_dtype": self.table.dtype.name}
         if self.mapping is not None:
             config["vocabulary_quantization"] = len(self.table)
-        return Stored(self.family, self._settings(), files={
+        settings = self._settings() if self.name == self.family else {**self._settings(), "name": self.name}
+        return Stored(self.family, settings, files={
             CONFIG: json.dumps(config, indent=2).encode(),
             MODULES: json.dumps(modules, indent=2).encode(),
             TOKENIZER: self._tokenizer_json,
@@ -136,6 +142,8 @@ class StaticModel:
             _named(tensors, "embeddings", f"{stored.folder}"), stored.files[TOKENIZER],
             normalized=stored.setting("normalized", bool), weights=tensors.get("weights"),
             mapping=tensors.get("mapping"), drop_unknown=stored.setting("drop_unknown", bool),
+            simplified="simplified" in stored.settings and stored.setting("simplified", bool),
+            name=stored.setting("name", str) if "name" in stored.settings else cls.family,
         )
 
     @classmethod
@@ -162,13 +170,13 @@ class StaticModel:
         return cls(_named(tensors, "embedding.weight", str(place / TENSORS)), _bytes(place / TOKENIZER),
                    normalized=normalized, drop_unknown=False)
 
-    def _counts(self, texts: list[str], progress: Progress | None) -> tuple[SparseRows, IntArray]:
+    def counts(self, texts: list[str], progress: Progress | None = None) -> tuple[SparseRows, IntArray]:
         """How often each text has each token that counts, and how many tokens it has in all."""
         ids: list[IntArray] = []
         for start in range(0, len(texts), AT_ONCE):
             if progress is not None:
                 progress(start, len(texts))
-            batch = [_writable(text) for text in texts[start : start + AT_ONCE]]
+            batch = [_writable(text, self.simplified) for text in texts[start : start + AT_ONCE]]
             encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             ids += [np.array(encoding.ids, np.int64) for encoding in encodings]
         if progress is not None:
@@ -181,7 +189,8 @@ class StaticModel:
         return tokens.rows(np.arange(self._n), self._n), n_tokens
 
     def _settings(self) -> dict[str, Any]:
-        return {"normalized": self.normalized, "drop_unknown": self.drop_unknown}
+        settings = {"normalized": self.normalized, "drop_unknown": self.drop_unknown}
+        return {**settings, "simplified": True} if self.simplified else settings   # without it as older folders are
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
         optional = {"weights": self.weights, "mapping": self.mapping}
@@ -203,9 +212,9 @@ class StaticModel:
             raise SpecMismatch(f"The mapping names rows that the table of {len(self.table)} lacks. {MEND}")
 
 
-def _writable(text: str) -> str:
-    """The text with U+FFFD for lone surrogates, which the tokenizer cannot take."""
-    return fold(text, width=False) if _SURROGATE.search(text) else text
+def _writable(text: str, simplified: bool) -> str:
+    """The text as the tokenizer is given it: with U+FFFD for lone surrogates, which it cannot take."""
+    return fold(text, width=False, script=simplified) if simplified or _SURROGATE.search(text) else text
 
 
 def is_static(folder: Path) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qianru.train.loop import Evaluate, Step
     from qianru.train.processes import Processes
     from qianru.train.stage import Stage
+    from qianru.train.static import StaticLearner
 
 FREE = ("output", "save_every", "evaluate_every", "patience", "metric", "threads")
 """Settings that may differ when a training is resumed: they do not change what a step does."""
@@ -51,6 +52,7 @@ def train(
     require("torch", "torch", "Training")
     import torch
 
+    from qianru.models.transformer import Transformer
     from qianru.train.card import write_card
     from qianru.train.checkpoint import write_json, write_text
     from qianru.train.config import RUN
@@ -61,6 +63,7 @@ def train(
     from qianru.train.publish import publish
     from qianru.train.record import draw_curves
     from qianru.train.start import load_trainable, mix_in_start, prepare, source_folder
+    from qianru.train.static_files import load_static, publish_static, with_usual
 
     output = Path(config.output)
     run = output / RUN
@@ -73,9 +76,12 @@ def train(
         sets = [DataSet(data) for data in config.data]
         if config.hold_out and evaluate is None:
             sets, evaluate = hold_out(sets, config.hold_out)
-        model = load_trainable(config)
-        config = settled(config, model.network.backbone.config.hidden_size, model.device.name, sets)
-        prepare(model.network, dropout=config.dropout or 0.0, layer_checkpoints=config.layer_checkpoints)
+        model = load_static(config, sets, processes) or load_trainable(config)
+        if isinstance(model, Transformer):
+            config = settled(config, model.network.backbone.config.hidden_size, model.device.name, sets)
+            prepare(model.network, dropout=config.dropout or 0.0, layer_checkpoints=config.layer_checkpoints)
+        else:
+            config = settled(with_usual(config, sets), model.network.dim, model.device.name, sets)
         fingerprints = {data.config.path: data.fingerprint for data in sets}
         belongs = {**_fixed(config), "data": fingerprints, "weights": model.spec.fingerprint,
                    "processes": processes.size}
@@ -87,20 +93,30 @@ def train(
             write_text(run / "config.toml", config.toml())
             write_json(run / "data.json", fingerprints)
         memory = loop.go()
-        mix_in_start(model.network, config)
+        if isinstance(model, Transformer):
+            mix_in_start(model.network, config)
         if processes.first:
             draw_curves(loop.log, run / "curves.png")
-            publish(model, output, source_folder(config.model), write_card(config, model, sets, memory, loop.log))
+            card = write_card(config, model, sets, memory, loop.log)
+            if isinstance(model, Transformer):
+                publish(model, output, source_folder(config.model), card)
+            else:
+                publish_static(model, output, card)
         processes.said_by_first(True)      # nobody leaves before the model is written
     finally:
         torch.set_num_threads(before)
     return Trained(output, memory.step, memory.best, memory.best_step if memory.best is not None else memory.step)
 
 
-def _stage(config: TrainConfig, model: Transformer, sets: Sequence[DataSet], processes: Processes) -> Stage:
+def _stage(
+    config: TrainConfig, model: Transformer | StaticLearner, sets: Sequence[DataSet], processes: Processes
+) -> Stage:
     from qianru.train.pretraining.stage import PretrainStage
     from qianru.train.stage import EmbedStage
+    from qianru.train.static import StaticLearner, StaticStage
 
+    if isinstance(model, StaticLearner):
+        return StaticStage(config, model, sets)
     if config.pretrain is None:
         return EmbedStage(config, model, sets, processes)
     half = config.precision == "bfloat16"

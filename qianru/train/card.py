@@ -8,16 +8,17 @@ from importlib.metadata import version
 from typing import Any
 
 from qianru import __version__
-from qianru.models.transformer import Transformer
+from qianru.models.base import Model
 from qianru.train.config import TrainConfig
 from qianru.train.data.sets import DataSet
 from qianru.train.loop import Memory
 from qianru.train.record import Log
 
 
-def write_card(config: TrainConfig, model: Transformer, sets: Sequence[DataSet], memory: Memory, log: Log) -> str:
+def write_card(config: TrainConfig, model: Model, sets: Sequence[DataSet], memory: Memory, log: Log) -> str:
     """README.md with the front matter that hubs read."""
-    kinds = ", ".join(model.recipe.kinds)
+    kinds = ", ".join(model.spec.kinds)
+    longest = "texts of any length" if model.spec.max_tokens is None else f"at most {model.spec.max_tokens} tokens"
     lines = log.read()
     judged = [line for line in lines if "scores" in line]
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -31,9 +32,9 @@ base_model: {config.model}
 tags: [sentence-transformers, sentence-similarity, feature-extraction, qianru]
 ---
 
-# {model.name}, trained further
+# {model.spec.name}, trained further
 
-{model.network.dim} dimensions, at most {model.tokenizer.max_tokens} tokens, makes {kinds} vectors.
+{model.spec.dim} dimensions, {longest}, makes {kinds} vectors.
 
     import qianru
     vectors = qianru.load("{config.output}").encode(["床前明月光", "疑是地上霜"], role="document").dense

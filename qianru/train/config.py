@@ -12,6 +12,7 @@ from qianru.train.lora import LoraConfig
 from qianru.train.objective import LossConfig
 from qianru.train.optimizer import OptimizerConfig
 from qianru.train.pretraining.config import PretrainConfig
+from qianru.train.static_config import StaticConfig
 from qianru.train.toml import from_mapping, read_toml, to_toml
 
 RUN = "run"   # the folder inside the output that holds config, log, curves and checkpoints
@@ -21,9 +22,11 @@ RUN = "run"   # the folder inside the output that holds config, log, curves and 
 class TrainConfig:
     """What to train, on what, and how.
 
-    model: to begin with: a folder or the name of a downloaded model;  output: folder of the trained model
+    model: to begin with: a folder or the name of a downloaded model, "static" for a new table of token vectors,
+        "word2vec" for word vectors of the texts by gensim;  output: folder of the trained model
     data: sets; a batch comes from one of them
     pretrain: guess hidden tokens of the texts, in place of the loss
+    static: what a new static table is like
     lora: train thin matrices beside the layers' fixed weights; the result holds their sum
     start_share: of the weights that it began with, mixed into the result: less is forgotten
         (LM-Cocktail, Xiao et al. 2023)
@@ -49,6 +52,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     pretrain: PretrainConfig | None = None
+    static: StaticConfig | None = None
     lora: LoraConfig | None = None
     start_share: float = 0.0
     hold_out: float = 0.0

@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from qianru.errors import BadInput, QianruError, SpecMismatch, StorageFailed, TrainingFailed, UnknownName
-from qianru.models.base import Model
-from qianru.models.transformer import Transformer
+from qianru.models.base import Model, ModelSpec
 from qianru.train.checkpoint import (
     Checkpoint,
     latest,
@@ -39,6 +38,17 @@ SMOOTH = 0.98         # of the running mean of the loss: about 50 steps
 SETTLED = 100         # steps before growth is judged
 GROWN = 1.5           # times the mean loss of the beginning: worse than not trained at all
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Learner(Model, Protocol):
+    """A model whose weights change; without its spec it makes a new one, with a new fingerprint."""
+
+    _spec: ModelSpec | None
+
+    @property
+    def device(self) -> Any:
+        """Where it runs, with a name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class Loop:
     """
 
     def __init__(
-        self, config: TrainConfig, stage: Stage, model: Transformer, sets: Sequence[DataSet], run: Path,
+        self, config: TrainConfig, stage: Stage, model: Learner, sets: Sequence[DataSet], run: Path,
         belongs: Mapping[str, Any], *, evaluate: Evaluate | None = None,
         on_step: Callable[[Step], None] = lambda step: None, processes: Processes = ALONE,
     ) -> None:

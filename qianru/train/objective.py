@@ -75,8 +75,13 @@ def loss_of(config: LossConfig, batch: Batch, queries: Vectors, documents: Vecto
     """The loss of a batch from the vectors of its two sides."""
     if isinstance(batch, RankedBatch) and config.ranked == "three_heads":
         return _three_heads(config, batch, queries, documents, step)
+    return dense_loss(config, batch, queries.dense(), documents.dense())
+
+
+def dense_loss(config: LossConfig, batch: Batch, queries: Tensor, documents: Tensor) -> Tensor:
+    """The loss of a batch from the dense vectors of its two sides, of any length; (n, d) each."""
     inner = _inner(config, batch)
-    sides = queries.dense(), documents.dense()
+    sides = queries, documents
     if config.nested_dims:
         return nested(inner, sides, config.nested_dims)
     return inner(*(normalize(side, dim=-1) for side in sides))
