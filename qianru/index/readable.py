@@ -158,6 +158,11 @@ class Readable:
         return {id: known.n for id, known in self._storage.known(ids).items()}
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of vectors that are stored."""
+        return self._searcher.kinds
+
+    @property
     @guarded
     def plan(self) -> Plan:
         """How the collection is searched where a search does not say otherwise."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru import __version__
-from qianru.errors import QianruError
-from qianru.serve import cohere, health, modelscope, openai, own, tei
+from qianru.errors import QianruError, RequestRefused
+from qianru.serve import cohere, collections, health, modelscope, openai, own, pages, tei
 from qianru.serve.answers import refusal
 from qianru.serve.guard import Guard
 from qianru.serve.server import Server
 
-DIALECTS = (health, openai, tei, cohere, modelscope, own)
+DIALECTS = (health, openai, tei, cohere, modelscope, own, collections)
 
 
 def build(server: Server) -> FastAPI:
@@ -38,14 +37,25 @@ def build(server: Server) -> FastAPI:
     app.state.server = server
     for dialect in DIALECTS:
         app.include_router(dialect.router)
-    if (Path(__file__).parent / "page" / "__init__.py").exists():
-        import_module("qianru.serve.page").mount(app)
+    pages.mount(app)
     app.add_exception_handler(QianruError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_path)
     app.add_middleware(Guard, server=server)
     if server.options.cors:
         app.add_middleware(CORSMiddleware, allow_origins=server.options.cors, allow_methods=["GET", "POST", "DELETE"],
                            allow_headers=["authorization", "content-type", "x-api-key"], max_age=600)
     return app
+
+
+async def _refuse_path(request: Request, error: Exception) -> Response:
+    """For paths and methods that there are not."""
+    assert isinstance(error, HTTPException)
+    path = request.scope["path"]
+    words = f"{error.detail}: {request.method} {path[:120]}. What there is stands in /openapi.json."
+    answer = refusal(RequestRefused(words, error.status_code), path)
+    for name, value in (error.headers or {}).items():
+        answer.headers[name] = value
+    return answer
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

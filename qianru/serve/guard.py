@@ -21,7 +21,7 @@ from qianru.serve.asking import ClientGone
 from qianru.serve.options import is_loopback
 from qianru.serve.server import Note, Server
 
-OPEN = frozenset({"/", "/health", "/ready"})        # tell nothing; with the page, whose files hold no data
+OPEN = frozenset({"/", "/ui", "/health", "/ready"})        # tell nothing; with the page, whose files hold no data
 PAGE = "/ui/"
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID = re.compile(rb"[\w-]{1,64}")

@@ -42,16 +42,22 @@ class Read:
 
     group: what is read under one group is computed together
     items: one for each text;  sizes: (n,) tokens that computing each will cost
-    longest: tokens of the longest text before any cut;  n_cut: texts that were cut
+    n_tokens: (n,) of each text before any cut, without special ones; None where only computing tells
+    n_cut: texts that were cut
     numbers: that the answer will hold
     """
 
     group: Hashable
     items: Sequence[Any]
     sizes: IntArray
-    longest: int = 0
+    n_tokens: IntArray | None = None
     n_cut: int = 0
     numbers: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text before any cut."""
+        return 0 if self.n_tokens is None else int(self.n_tokens.max(initial=0))
 
 
 class Lane(Protocol):
@@ -142,7 +148,8 @@ class TransformerEmbedder(Embedder):
         tokenizer, size = self.model.tokenizer, self.model.network.backbone.config.vocab_size
         before, after = tokenizer.prefix, tokenizer.suffix
         framed: list[IntArray] = []
-        n_cut, longest = 0, 0
+        n_cut = 0
+        n_tokens = np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             if row and not (min(row) >= 0 and max(row) < size):
                 raise BadInput(f"Text {i} (counting from 0) holds a token id outside 0 to {size - 1}. Send ids of this "
@@ -151,10 +158,9 @@ class TransformerEmbedder(Embedder):
                 [*row[len(row) - len(after) :]] == after
             own = list(row[len(before) : len(row) - len(after)] if whole else row)
             room = tokenizer.max_tokens - len(before) - len(after)
-            longest, n_cut = max(longest, len(own)), n_cut + (len(own) > room)
+            n_tokens[i], n_cut = len(own), n_cut + (len(own) > room)
             framed.append(np.array([*before, *own[:room], *after] if own else [], np.int64))
-        lengths = np.array([len(row) for row in rows], np.int64)
-        return self._read(Tokens(framed, lengths, n_cut), ask, "")
+        return self._read(Tokens(framed, n_tokens, n_cut), ask, "")
 
     def _read(self, tokens: Tokens, ask: Ask, prompt: str) -> Read:
         sizes = np.array([max(len(row), 1) for row in tokens.rows], np.int64)
@@ -163,8 +169,8 @@ class TransformerEmbedder(Embedder):
         for kind in ask.kinds:
             numbers += {"dense": n * (self.spec.dim or 0), "sparse": 2 * total, "multi": total * network.multi_dim,
                         "tokens": total * network.backbone.config.hidden_size}[kind]
-        longest = int(tokens.n_tokens.max(initial=0))
-        return Read(Group(prompt, ask.kinds, ask.normalize), tokens.rows, sizes, longest, tokens.n_cut, numbers)
+        group = Group(prompt, ask.kinds, ask.normalize)
+        return Read(group, tokens.rows, sizes, tokens.n_tokens, tokens.n_cut, numbers)
 
     def compute(self, group: Hashable, items: list[Any]) -> Embeddings:
         """One packed pass."""
@@ -188,8 +194,8 @@ class PairScorer:
         """Rows of tokens and their types."""
         tokens = self.model.tokenizer.rows(pairs)
         sizes = np.array([len(row) for row in tokens.rows], np.int64)
-        return Read(None, list(zip(tokens.rows, tokens.types, strict=True)), sizes,
-                    int(tokens.n_tokens.max(initial=0)), tokens.n_cut, len(sizes))
+        items = list(zip(tokens.rows, tokens.types, strict=True))
+        return Read(None, items, sizes, tokens.n_tokens, tokens.n_cut, len(sizes))
 
     def compute(self, group: Hashable, items: list[Any]) -> FloatArray:
         """(n,) scores."""

@@ -18,31 +18,36 @@ WARM_UP = "床前明月光，疑是地上霜。"
 
 
 class Given(NamedTuple):
-    """A model as the command line names it. name: that requests use;  place: for qianru.load"""
+    """A model or collection as the command line names it.
+
+    name: that requests use;  place: for qianru.load or Collection.open;  named_by_place: it was given no other name
+    """
 
     name: str
     place: str
+    named_by_place: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Given:
         """NAME=PLACE, or a place that names itself.
 
         >>> Given.parse("text-embedding-3-small=models/m3e-base"), Given.parse("BAAI/bge-m3").name
-        (Given(name='text-embedding-3-small', place='models/m3e-base'), 'BAAI/bge-m3')
+        (Given(name='text-embedding-3-small', place='models/m3e-base', named_by_place=False), 'BAAI/bge-m3')
         """
         name, equals, place = text.partition("=")
-        if equals and name and place and not Path(text).exists():
+        if equals and name and place and "/" not in name and not Path(text).exists():
             return cls(name, place)
-        return cls(Path(text).absolute().name if Path(text).exists() else text, text)
+        return cls(Path(text).absolute().name if Path(text).exists() else text, text, True)
 
 
 class Served(NamedTuple):
-    """A model under its name. created: when it was loaded, in seconds of Unix"""
+    """A model under its name. created: when it was loaded, in seconds of Unix;  place: what qianru.load knows it by"""
 
     name: str
     lane: Embedder | PairScorer
     worker: Worker
     created: int
+    place: str | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -64,8 +69,8 @@ class Models:
         self.workers = [self.local]
         self._served: dict[str, Served] = {}
 
-    def add(self, name: str, model: Any) -> Served:
-        """Serves a model that is loaded. Raises BadInput for a name that is taken."""
+    def add(self, name: str, model: Any, place: str | None = None) -> Served:
+        """Serves a model that is loaded, from that place if it was. Raises BadInput for a name that is taken."""
         if name in self._served:
             raise BadInput(f"Two models are called {name}. Give one of them another name: NAME={name}.")
         worker = self.local
@@ -73,7 +78,7 @@ class Models:
         if lane.spec.family == "remote":
             worker = Worker(self.limits, f"qianru-{name}")
             self.workers.append(worker)
-        served = Served(name, lane, worker, int(time.time()))
+        served = Served(name, lane, worker, int(time.time()), place)
         self._served[name] = served
         return served
 

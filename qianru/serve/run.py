@@ -24,20 +24,28 @@ BACKLOG = 2048
 def made(named: Sequence[str], options: Options, keys: Keys, runtime: Runtime | None = None) -> Server:
     """A server of the models that are named, loaded but not started.
 
-    named: NAME=PLACE or a place for qianru.load, of each
+    named: each NAME=PLACE or a place: for qianru.load, or of a collection
     Raises BadInput for an address that is open to all without keys, and what loading raises.
     """
     require("fastapi", "serve", "Serving")
     check_address(options, len(keys))
     from qianru.serve.models import Given, Models
     from qianru.serve.server import Server
+    from qianru.serve.shelf import is_collection
 
     models = Models(options.limits)
-    for given in map(Given.parse, named):
-        models.add(given.name, _loaded(given.place, runtime))
-    if not len(models):
-        raise BadInput("There is nothing to serve. Name a model.")
-    return Server(options, keys, models)
+    every = list(map(Given.parse, named))
+    libraries = [given for given in every if is_collection(given.place)]
+    for given in every:
+        if given not in libraries:
+            models.add(given.name, _loaded(given.place, runtime), given.place)
+    server = Server(options, keys, models)
+    for given in libraries:
+        server.shelf.add(given.place, None if given.named_by_place else given.name)
+    server.shelf.add_all()
+    if not len(models) and not len(server.shelf) and not (options.collections and options.allow_write):
+        raise BadInput("There is nothing to serve. Name a model, a collection, or a folder of collections.")
+    return server
 
 
 def serve(server: Server) -> None:

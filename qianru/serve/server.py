@@ -12,6 +12,7 @@ from qianru.serve.keys import Keys
 from qianru.serve.metrics import Metrics
 from qianru.serve.models import Models
 from qianru.serve.options import Limits, Options
+from qianru.serve.shelf import Shelf
 
 log = logging.getLogger("qianru.serve")
 READERS = 2         # threads that tokenize long requests; the tokenizer gives Python's lock back
@@ -33,12 +34,13 @@ class Note:
 class Server:
     """One running server.
 
-    ready: whether it takes requests;  held_bytes: of bodies;  n_requests: in the house
+    shelf: its collections;  ready: whether it takes requests;  held_bytes: of bodies;  n_requests: in the house
     """
 
     options: Options
     keys: Keys
     models: Models
+    shelf: Shelf = field(init=False)
     ready: bool = False
     held_bytes: int = 0
     n_requests: int = 0
@@ -46,6 +48,7 @@ class Server:
     readers: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.shelf = Shelf(self.models, self.options.collections)
         self.metrics = Metrics(lambda: self.models.lines, lambda: self.n_requests)
         self.readers = ThreadPoolExecutor(READERS, "qianru-reader")
 
@@ -54,11 +57,13 @@ class Server:
         for worker in self.models.workers:
             worker.watch = self.metrics.step
         self.models.start()
+        self.shelf.prepare()
         self.ready = True
 
     def stop(self) -> None:
         """Finishes what it has taken, and gives everything back."""
         self.ready = False
+        self.shelf.close()
         if not self.models.stop(self.options.stop_s):
             log.error("Not all that was taken could be finished within %g seconds.", self.options.stop_s)
         self.readers.shutdown(wait=False, cancel_futures=True)

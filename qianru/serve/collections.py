@@ -1,0 +1,321 @@
+"""Collections: which there are, their documents, searches and the reasons for them; changes where they are allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from qianru.errors import BadInput, RequestRefused, UnknownName
+from qianru.index.intake import tidy
+from qianru.index.plan import Plan
+from qianru.serve.answers import json_answer
+from qianru.serve.asking import asked, waited
+from qianru.serve.forms import answers, takes
+from qianru.serve.options import is_loopback
+from qianru.serve.server import Server, note_of, server_of
+from qianru.serve.shelf import OpenCollection, Shelf
+from qianru.types import Document, Hit
+
+router = APIRouter(tags=["Collections"])
+ADDED_AT_ONCE = 32          # documents; between them others are let in
+T = TypeVar("T")
+Scalar = str | int | float | bool
+
+
+class CollectionAsked(BaseModel):
+    """A collection to be made."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"name": "laws", "model": ["bm25", "m3e-base"]}]})
+
+    name: str
+    model: str | list[str] = Field(description="Models that this server has, and bm25; several are joined.")
+
+
+class DocumentGiven(BaseModel):
+    """A document. Without an id it gets one made of its text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(None, min_length=1)
+    text: str
+    fields: dict[str, Scalar | list[str] | list[int] | list[float]] = {}
+
+
+class DocumentsAsked(BaseModel):
+    """Documents to be added; those with an id that is there are replaced."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"documents": [{"id": "民法典#577", "text": "当事人一方不履行合同义务的，应当承担违约责任。",
+                        "fields": {"line": 577}}]}]})
+
+    documents: list[DocumentGiven] = Field(min_length=1)
+
+
+class IdsAsked(BaseModel):
+    """Documents by their ids."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["民法典#577"]}]})
+
+    ids: list[str] = Field(min_length=1)
+
+
+class SearchAsked(BaseModel):
+    """One question or several."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"query": "违约怎么赔", "k": 5, "filter": "line > 100", "plan": {"fusion": "weighted"}}]})
+
+    query: str | None = None
+    queries: list[str] | None = Field(None, min_length=1)
+    k: int = Field(10, ge=1)
+    plan: str | dict[str, Any] | None = Field(None, description="A plan's name or its steps (docs/cli.md, search).")
+    filter: str | None = Field(None, description="A condition on fields, such as line > 100.")
+    explain: bool = Field(False, description="With what made each score.")
+
+
+class ExplainAsked(BaseModel):
+    """A question and a document."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
+        {"query": "违约怎么赔", "id": "民法典#577"}]})
+
+    query: str
+    id: str
+
+
+@router.get("/collections", responses=answers({"collections": [
+    {"name": "laws", "n_documents": 1260, "kinds": ["dense", "sparse"], "model": "bm25 + m3e-base",
+     "writable": True}]}))
+async def collections(request: Request) -> Response:
+    """The collections that this server has."""
+    server = server_of(request)
+    told = [await ask(request, opened, lambda opened=opened: _told(server, opened))  # type: ignore[misc]
+            for opened in shelf_of(request)]
+    return json_answer({"collections": told})
+
+
+@router.post("/collections", status_code=201, openapi_extra=takes(CollectionAsked),
+             responses=answers({"name": "laws", "n_documents": 0}, status=201))
+async def create(request: Request) -> Response:
+    """Makes an empty collection."""
+    body = await asked(request, CollectionAsked)
+    server, shelf = server_of(request), shelf_of(request)
+    check_writing(server)
+    named = [body.model] if isinstance(body.model, str) else body.model
+    opened = await in_thread(request, lambda: shelf.create(body.name, named))
+    return json_answer(await ask(request, opened, lambda: _told(server, opened)), 201)
+
+
+@router.get("/collections/{name}", responses=answers({"name": "laws", "n_documents": 1260, "kinds": ["dense"]}))
+async def one(request: Request, name: str) -> Response:
+    """What a collection is, in figures."""
+    server, opened = server_of(request), shelf_of(request).get(name)
+
+    def told() -> dict[str, Any]:
+        facts = opened.library.info()
+        for place in ("path", "named_models"):      # nobody's business
+            facts.pop(place, None)
+        return {**facts, **_told(server, opened)}
+
+    return json_answer(await ask(request, opened, told))
+
+
+@router.delete("/collections/{name}", responses=answers({"deleted": "laws"}))
+async def delete(request: Request, name: str) -> Response:
+    """Removes a collection and all its documents from the disk."""
+    check_writing(server_of(request))
+    shelf = shelf_of(request)
+    await in_thread(request, lambda: shelf.delete(name))
+    return json_answer({"deleted": name})
+
+
+@router.post("/collections/{name}/documents", openapi_extra=takes(DocumentsAsked),
+             responses=answers({"added": 1, "updated": 0, "unchanged": 0}))
+async def add(request: Request, name: str) -> Response:
+    """Adds documents; those that are acknowledged survive a crash. Searches go on meanwhile."""
+    body = await asked(request, DocumentsAsked)
+    server, opened = server_of(request), writable(request, name)
+    _check_count(server, len(body.documents), "documents")
+    note_of(request).n_texts = len(body.documents)
+    documents = [Document(given.id or tidy(given.text).id, given.text, given.fields) for given in body.documents]
+    report = None
+    for at in range(0, len(documents), ADDED_AT_ONCE):
+        part = documents[at : at + ADDED_AT_ONCE]
+        made = await ask(request, opened, lambda part=part: opened.library.add(part))  # type: ignore[misc]
+        report = made if report is None else report + made
+        opened.n_changes += 1
+    assert report is not None
+    return json_answer({"added": report.added, "updated": report.updated, "unchanged": report.unchanged})
+
+
+@router.post("/collections/{name}/documents/delete", openapi_extra=takes(IdsAsked), responses=answers({"deleted": 1}))
+async def remove(request: Request, name: str) -> Response:
+    """Removes documents by their ids."""
+    body = await asked(request, IdsAsked)
+    opened = writable(request, name)
+    _check_count(server_of(request), len(body.ids), "ids")
+    deleted = await ask(request, opened, lambda: opened.library.delete(body.ids))
+    opened.n_changes += 1
+    return json_answer({"deleted": deleted})
+
+
+@router.post("/collections/{name}/documents/get", openapi_extra=takes(IdsAsked), responses=answers(
+    {"documents": [{"id": "民法典#577", "text": "当事人一方…", "fields": {}}]}))
+async def documents(request: Request, name: str) -> Response:
+    """Documents by their ids, as far as there are such."""
+    body = await asked(request, IdsAsked)
+    opened = shelf_of(request).get(name)
+    _check_count(server_of(request), len(body.ids), "ids")
+
+    def found() -> list[dict[str, Any]]:
+        known = opened.library.numbers(body.ids)
+        return [_document(opened.library.get(id)) for id in dict.fromkeys(body.ids) if id in known]
+
+    return json_answer({"documents": await ask(request, opened, found)})
+
+
+@router.get("/collections/{name}/documents/{id:path}", responses=answers(
+    {"id": "民法典#577", "text": "当事人一方…", "fields": {}}))
+async def document(request: Request, name: str, id: str) -> Response:
+    """One document."""
+    opened = shelf_of(request).get(name)
+    return json_answer(_document(await ask(request, opened, lambda: opened.library.get(id))))
+
+
+@router.post("/collections/{name}/search", openapi_extra=takes(SearchAsked), responses=answers({"results": [
+    {"query": "违约怎么赔", "took_ms": 9.1, "hits": [
+        {"id": "民法典#577", "text": "当事人一方…", "fields": {}, "score": 0.032,
+         "scores": {"sparse": 9.1, "dense": 0.7}, "ranks": {"sparse": 1, "dense": 1}, "highlights": [[3, 5]]}]}]}))
+async def search(request: Request, name: str) -> Response:
+    """The best documents for each query. A plan may not name a reranker; one that the server has is used."""
+    body = await asked(request, SearchAsked)
+    server, opened = server_of(request), shelf_of(request).get(name)
+    if (body.query is None) == (body.queries is None):
+        raise BadInput("Send either query, one question, or queries, several.")
+    queries = [body.query] if body.query is not None else body.queries or []
+    if len(queries) > server.limits.queries:
+        raise RequestRefused(f"{len(queries):,} queries; the server answers {server.limits.queries} at once.", 413)
+    check_k(server, "k", body.k)
+    plan = plan_of(server, body.plan)
+    note_of(request).n_texts = len(queries)
+    begun = time.perf_counter()
+
+    def work(asked: list[list[str]]) -> list[list[list[dict[str, Any]]]]:
+        return _searched(opened, asked, body, plan)
+
+    key = (body.k, None if plan is None else plan.to_json(), body.filter, body.explain)
+    found = await waited(request, opened.desk.ask(work, queries, key))
+    took_ms = round((time.perf_counter() - begun) * 1e3, 2)
+    return json_answer({"results": [{"query": query, "hits": hits, "took_ms": took_ms}
+                                    for query, hits in zip(queries, found, strict=True)]})
+
+
+@router.post("/collections/{name}/explain", openapi_extra=takes(ExplainAsked), responses=answers(
+    {"scores": {"sparse": 9.1, "dense": 0.7}, "terms": [["违约", 6.2]], "snippet": [0, 21]}))
+async def explain(request: Request, name: str) -> Response:
+    """What makes the scores of a document for a query."""
+    body = await asked(request, ExplainAsked)
+    opened = shelf_of(request).get(name)
+    return json_answer(await ask(request, opened,
+                                 lambda: opened.library.explain(body.query, body.id).to_dict(matrix=True)))
+
+
+def shelf_of(request: Request) -> Shelf:
+    """The server's collections."""
+    return server_of(request).shelf
+
+
+def writable(request: Request, name: str) -> OpenCollection:
+    """The collection, if requests may change it. Raises RequestRefused."""
+    check_writing(server_of(request))
+    opened = shelf_of(request).get(name)
+    if not opened.writable:
+        raise RequestRefused(f"{name} is only read here, since another program writes to it.", 409)
+    return opened
+
+
+def check_writing(server: Server) -> None:
+    """Raises RequestRefused unless requests may change collections: by --allow-write, and with keys or locally."""
+    options = server.options
+    if not options.allow_write or not (server.keys.wanted or is_loopback(options.host)):
+        raise RequestRefused("Requests may not change anything here. Start the server with --allow-write, and with "
+                             "--keys where others can reach it.", 403)
+
+
+def check_k(server: Server, name: str, value: int) -> None:
+    """Raises RequestRefused for a k that is larger than the server allows."""
+    if value > server.limits.k:
+        raise RequestRefused(f"{name} is {value:,}; the server goes to {server.limits.k:,} (--limit k=N).", 422)
+
+
+def plan_of(server: Server, given: str | dict[str, Any] | None) -> Plan | None:
+    """The plan of a request. Raises RequestRefused for one that would load a model or cost too much."""
+    if given is None:
+        return None
+    try:
+        plan = Plan.parse(given)
+    except (BadInput, UnknownName, TypeError) as error:
+        raise RequestRefused(f"plan: {error}", 422) from None
+    if plan.reranker:
+        raise RequestRefused("A plan that is sent may not name a reranker, since the server would load it. Leave the "
+                             "name out: rescore \"reranker\" uses the one that the server has.", 403)
+    for step in ("candidates", "depth", "per_group"):
+        check_k(server, f"plan.{step}", getattr(plan, step))
+    return plan
+
+
+async def ask(request: Request, opened: OpenCollection, work: Callable[[], T]) -> T:
+    """What the work gives, done in the collection's thread."""
+    made: T = await waited(request, opened.desk.ask(lambda items: [work()]))
+    return made
+
+
+async def in_thread(request: Request, work: Callable[[], T]) -> T:
+    """What the work gives, done in a thread. It is finished also if the client leaves."""
+    doing: Awaitable[T] = asyncio.get_running_loop().run_in_executor(server_of(request).readers, work)
+    return await asyncio.shield(doing)
+
+
+def _searched(
+    opened: OpenCollection, asked: list[list[str]], body: SearchAsked, plan: Plan | None
+) -> list[list[list[dict[str, Any]]]]:
+    """For each request, for each of its queries the hits."""
+    library = opened.library
+    flat = [query for queries in asked for query in queries]
+    found = iter(library.search_many(flat, body.k, plan=plan, where=body.filter))
+    return [[[_hit(opened, query, hit, body.explain) for hit in next(found)] for query in queries] for queries in asked]
+
+
+def _hit(opened: OpenCollection, query: str, hit: Hit, explain: bool) -> dict[str, Any]:
+    library = opened.library
+    told = {"id": hit.id, "text": hit.text, "fields": dict(hit.fields), "score": hit.score, "scores": dict(hit.scores),
+            "ranks": dict(hit.ranks), "highlights": library.matches(query, hit.text)}
+    if explain:
+        told["explanation"] = library.explain(query, hit.id).to_dict()
+    return told
+
+
+def _told(server: Server, opened: OpenCollection) -> dict[str, Any]:
+    library = opened.library
+    spec = library.model.spec
+    may = opened.writable and server.options.allow_write
+    return {"name": opened.name, "n_documents": library.count(), "kinds": library.kinds, "model": spec.name,
+            "writable": may}
+
+
+def _document(document: Document) -> dict[str, Any]:
+    return {"id": document.id, "text": document.text, "fields": dict(document.fields)}
+
+
+def _check_count(server: Server, n: int, what: str) -> None:
+    if n > server.limits.texts:
+        raise RequestRefused(f"{n:,} {what}; the server takes {server.limits.texts:,} at once. Send them in several "
+                             "requests.", 413)

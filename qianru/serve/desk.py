@@ -1,0 +1,124 @@
+"""The one thread that is inside a collection: errands in their order, searches of one sort together.
+
+A collection lets one thread in at a time. Searches that wait become one search_many, whose questions are embedded in
+one pass; a large number of documents is added a few at a time, with searches between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qianru.errors import QianruError, RequestRefused
+
+AT_ONCE = 64            # errands of one sort
+WAITING = 512
+log = logging.getLogger("qianru.serve")
+
+
+@dataclass(eq=False)
+class Errand:
+    """work: what is made of several items of one key, one result each;  key: None for an errand of its own"""
+
+    work: Callable[[list[Any]], Sequence[Any]]
+    key: Hashable
+    item: Any
+    on_done: Callable[[Errand], None]
+    dropped: bool = False
+    result: Any = None
+    error: Exception | None = field(default=None)
+
+
+class Desk:
+    """A queue and its thread."""
+
+    def __init__(self, name: str) -> None:
+        self._errands: deque[Errand] = deque()
+        self._ready = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name=f"qianru-collection-{name}", daemon=True)
+        self._thread.start()
+
+    async def ask(self, work: Callable[[list[Any]], Sequence[Any]], item: Any = None, key: Hashable = None) -> Any:
+        """The result of one item. Raises what the work raises, RequestRefused where too many wait.
+
+        When the task that waits is cancelled, the errand is dropped.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Errand] = loop.create_future()
+
+        def settle(errand: Errand) -> None:
+            if not future.done():
+                future.set_result(errand)
+
+        def on_done(errand: Errand) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, errand)
+
+        errand = Errand(work, key, item, on_done)
+        self._put(errand)
+        try:
+            await future
+        except asyncio.CancelledError:
+            errand.dropped = True
+            raise
+        if errand.error is not None:
+            raise errand.error
+        return errand.result
+
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Does what waits, and ends."""
+        with self._ready:
+            self._stopping = True
+            self._ready.notify()
+        self._thread.join(timeout_s)
+
+    def _put(self, errand: Errand) -> None:
+        with self._ready:
+            if self._stopping:
+                raise RequestRefused("This collection is being closed. Ask again in a while.", 503, 5)
+            if len(self._errands) >= WAITING:
+                raise RequestRefused(f"{WAITING} requests wait for this collection already. Ask again in a while.",
+                                     429, 1)
+            self._errands.append(errand)
+            self._ready.notify()
+
+    def _take(self) -> list[Errand]:
+        """The next errand and those that can be done with it; none once it has stopped and is done."""
+        with self._ready:
+            while True:
+                while self._errands and self._errands[0].dropped:
+                    self._errands.popleft()
+                if self._errands:
+                    break
+                if self._stopping:
+                    return []
+                self._ready.wait()
+            first = self._errands.popleft()
+            if first.key is None:
+                return [first]
+            mine = [first]
+            for errand in list(self._errands):
+                if errand.key == first.key and not errand.dropped and len(mine) < AT_ONCE:
+                    mine.append(errand)
+                    self._errands.remove(errand)
+            return mine
+
+    def _work(self) -> None:
+        while errands := self._take():
+            try:
+                results = errands[0].work([errand.item for errand in errands])
+                for errand, result in zip(errands, results, strict=True):
+                    errand.result = result
+            except Exception as error:
+                if not isinstance(error, QianruError):
+                    log.exception("A collection failed.")
+                for errand in errands:
+                    errand.error = error
+            for errand in errands:
+                errand.on_done(errand)
