@@ -231,3 +231,60 @@ class EmbeddingServer:
             for row, vector in zip(rows, vectors, strict=True):
                 row["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
         return {"object": "list", "model": body["model"], "data": rows[::-1], "usage": {"prompt_tokens": 3}}
+
+
+class ChatServer:
+    """OpenAI's POST /v1/chat/completions, streamed in small pieces or whole, as the request wants it.
+
+    says: what it answers, of the request's body;  tricks: what to do instead, each once, in order
+    bodies, keys: what was sent
+    """
+
+    def __init__(self, says: Callable[[dict[str, Any]], str], piece: int = 3) -> None:
+        self.says, self.piece = says, piece
+        self.tricks: list[Trick] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+
+    def handler(self) -> type[Quiet]:
+        server = self
+
+        class Handler(Quiet):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.bodies.append(body)
+                server.keys.append(self.headers["Authorization"])
+                if server.tricks and server.tricks.pop(0)(self):
+                    return
+                if self.path != "/v1/chat/completions":
+                    self.send(b"<html><h1>Not here</h1></html>", 404, Content_Type="text/html")
+                    return
+                text = server.says(body)
+                pieces = [text[i : i + server.piece] for i in range(0, len(text), server.piece)]
+                streams([*map(delta, pieces), delta("", finish="stop"), "[DONE]"])(self)
+
+        return Handler
+
+
+def delta(text: str, finish: str | None = None) -> dict[str, Any]:
+    """An event of a streamed answer."""
+    return {"object": "chat.completion.chunk",
+            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
+
+
+def streams(events: list[Any], content_type: str = "text/event-stream", pause_s: float = 0.0) -> Trick:
+    """Sends events, texts as they are, and closes; with nothing that says how long it all is."""
+    def trick(request: Any) -> bool:
+        request.send_response(200)
+        request.send_header("Content-Type", content_type)
+        request.send_header("Connection", "close")
+        request.end_headers()
+        for event in events:
+            said = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
+            request.wfile.write(f"data: {said}\n\n".encode())
+            request.wfile.flush()
+            time.sleep(pause_s)
+        request.close_connection = True
+        return True
+
+    return trick

@@ -7,6 +7,8 @@
     QIANRU_OFFLINE, HF_HUB_OFFLINE 1: nothing is downloaded
     OPENAI_BASE_URL                the endpoint that is meant when a remote model names none
     QIANRU_API_KEYS                keys, apart by commas, that `qianru serve` lets in
+    QIANRU_CHAT_URL, QIANRU_CHAT_MODEL, QIANRU_CHAT_KEY
+                                   the chat endpoint that writes answers, the model there, its key if it wants one
     QIANRU_QDRANT_API_KEY          for collections on a Qdrant server that asks for one
     QIANRU_TRUSTED_HOSTS           hosts, apart by commas, that a saved remote model may send texts and its key to
 """
@@ -53,6 +55,22 @@ def is_offline() -> bool:
 def openai_url() -> str:
     """The endpoint that is meant when a remote model names none."""
     return _url(os.environ.get("OPENAI_BASE_URL") or OPENAI)
+
+
+def chat_url() -> str | None:
+    """The endpoint of the chat model that writes answers; None if none is named."""
+    named = os.environ.get("QIANRU_CHAT_URL", "").strip()
+    return _url(named) if named else None
+
+
+def chat_model() -> str:
+    """The name of the chat model at its endpoint; empty if none is named."""
+    return os.environ.get("QIANRU_CHAT_MODEL", "").strip()
+
+
+def chat_key(url: str) -> str | None:
+    """The key for a chat endpoint. OpenAI's goes to the endpoint that it is for, and to no other that may be named."""
+    return secret("QIANRU_CHAT_KEY") or (secret("OPENAI_API_KEY") if url in (openai_url(), OPENAI) else None)
 
 
 def trusted_hosts() -> set[str]:
