@@ -107,21 +107,17 @@ class StaticLearner:
     def spec(self) -> ModelSpec:
         """Of the weights as they are now."""
         if self._spec is None:
-            self._model = None
-            self._spec = self.model().spec
+            self._model = self.model()
+            self._spec = self._model.spec
         return self._spec
 
     def model(self) -> StaticModel:
-        """The model as it would be written."""
-        if self._model is None or self._spec is None:
-            table = self.network.table()
-            weights = None
-            if self.storage == "int8":
-                table, weights = quantized(table)
-            start = self.start
-            self._model = StaticModel(table, start._tokenizer_json, normalized=True, weights=weights,
-                                      drop_unknown=start.drop_unknown, simplified=start.simplified, name=self.name)
-        return self._model
+        """The model of the weights as they are now, as it would be written."""
+        table, weights, start = self.network.table(), None, self.start
+        if self.storage == "int8":
+            table, weights = quantized(table)
+        return StaticModel(table, start._tokenizer_json, normalized=True, weights=weights,
+                           drop_unknown=start.drop_unknown, simplified=start.simplified, name=self.name)
 
     def encode(
         self, texts: Iterable[str], *, role: Role = "document", kinds: Sequence[Kind] | None = None,
@@ -129,7 +125,8 @@ class StaticLearner:
     ) -> Embeddings:
         """As the model does."""
         assert self.spec
-        return self.model().encode(texts, role=role, kinds=kinds, instruction=instruction, progress=progress)
+        assert self._model
+        return self._model.encode(texts, role=role, kinds=kinds, instruction=instruction, progress=progress)
 
 
 class StaticStage:

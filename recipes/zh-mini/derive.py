@@ -33,8 +33,8 @@ from qianru.text.normalize import fold  # noqa: E402
 
 Row = dict[str, Any]
 SEED = 42
-LONGEST, SHORTEST = 300, 4     # letters of a text
-ROUNDS = 12                    # of looking for what else a test text stands in
+LONGEST, SHORTEST = 160, 4     # letters of a text
+SLICE = 9                      # letters in a row that a text must share with a tested one to be looked at again
 OVERLAPS = 0.5                 # of a test text's n-grams, from which `qianru evaluate` warns
 MOST = {"laws": 120_000, "laws-next": 120_000, "docs": 80_000, "docs-next": 60_000, "keywords": 120_000,
         "poems": 30_000}       # rows of a set
@@ -209,27 +209,43 @@ def thinned(name: str, rows: Iterable[Row]) -> list[Row]:
 
 
 def clean(sets: dict[str, list[Row]], data: Path) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """(sets without rows that hold a text of a task, or half of one's n-grams; what was found, task by task)."""
-    from qianru.evaluate.contamination import TrainText, find_contaminations
+    """(sets without rows that hold a text of a task, or half of one's n-grams; what was found, task by task).
 
+    All rows are searched twice: to learn which tested texts stand in any, and to show that none is left. Between the two
+    only rows that share a few letters with one of these are.
+    """
     tests = judged_texts(data)
     same = {key for texts in tests.values() for text in texts if (key := letters(text))}
     sets = {name: [row for row in rows if same.isdisjoint(map(letters, (row["query"], *row["pos"])))]
             for name, rows in sets.items()}
-    told: dict[str, Any] = {}
-    for turn in range(ROUNDS):
-        texts = (TrainText(f"{name}\t{i}", text) for name, rows in sets.items() for i, row in enumerate(rows)
-                 for text in (row["query"], *row["pos"]))
-        found = find_contaminations(tests, texts, n_leaks=10_000)
-        places: set[str] = set()
-        for task, one in found.items():
-            told.setdefault(task, {"texts": len(tests[task])})[f"round {turn + 1}"] = [one.n_exact, one.n_overlapping]
-            places |= {leak.place for leak in one.leaks if leak.exact or leak.share >= OVERLAPS}
-        if not places:
-            return sets, told
-        sets = {name: [row for i, row in enumerate(rows) if f"{name}\t{i}" not in places]
-                for name, rows in sets.items()}
-    raise SystemExit(f"After {ROUNDS} rounds texts of the evaluation are still there: {sorted(places)[:5]}.")
+    rows = {f"{name}\t{i}": row for name, some in sets.items() for i, row in enumerate(some)}
+    places, found = leaks(tests, rows)
+    told = {task: {"texts": len(tests[task]), "stood_in_rows": len(texts)} for task, texts in found.items()}
+    while places:
+        slices = {key[i : i + SLICE] for texts in found.values() for key in map(letters, texts)
+                  for i in range(len(key) - SLICE + 1)}
+        near = {place: row for place, row in rows.items() if place in places or not slices.isdisjoint(
+            key[i : i + SLICE] for key in map(letters, (row["query"], *row["pos"]))
+            for i in range(len(key) - SLICE + 1))}
+        while (some := leaks(tests, near)[0]):
+            near = {place: row for place, row in near.items() if place not in some}
+            places |= some
+        rows = {place: row for place, row in rows.items() if place not in places}
+        places, found = leaks(tests, rows)
+    for task in tests:
+        told[task]["stand_in_rows_now"] = len(found[task])
+    return {name: [row for place, row in rows.items() if place.partition("\t")[0] == name] for name in sets}, told
+
+
+def leaks(tests: dict[str, list[str]], rows: dict[str, Row]) -> tuple[set[str], dict[str, list[str]]]:
+    """(places of rows with a tested text, one for each such text; task -> these texts), as `qianru evaluate` finds them."""
+    from qianru.evaluate.contamination import TrainText, find_contaminations
+
+    texts = (TrainText(place, text) for place, row in rows.items() for text in (row["query"], *row["pos"]))
+    found = {task: [leak for leak in one.leaks if leak.exact or leak.share >= OVERLAPS]
+             for task, one in find_contaminations(tests, texts, n_leaks=10_000).items()}
+    return {leak.place for some in found.values() for leak in some}, {task: [leak.text for leak in some]
+                                                                      for task, some in found.items()}
 
 
 def letters(text: str) -> str:
