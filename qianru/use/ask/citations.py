@@ -52,6 +52,10 @@ class Marker:
         self._held = held[safe:]
         return self._told(held[:safe])
 
+    def quote(self, text: str) -> str:
+        """The text as it is, whatever stands in brackets there: for what is not the model's own words."""
+        return self.close() + self._pass(text)
+
     def close(self) -> str:
         """What was held back, at the end."""
         held, self._held = self._held, ""
