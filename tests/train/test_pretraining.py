@@ -22,7 +22,7 @@ from qianru.runtime.packing import pack  # noqa: E402
 from qianru.train import DataConfig, OptimizerConfig, TrainConfig, train  # noqa: E402
 from qianru.train.data.sampler import Draw  # noqa: E402
 from qianru.train.data.sets import DataSet  # noqa: E402
-from qianru.train.losses.masked import bag_of_words, guessed  # noqa: E402
+from qianru.train.losses.masked import bag_of_words, guessed, guessed_by_words  # noqa: E402
 from qianru.train.pretraining.config import PretrainConfig  # noqa: E402
 from qianru.train.pretraining.create import create_encoder  # noqa: E402
 from qianru.train.pretraining.masking import Masker  # noqa: E402
@@ -102,6 +102,21 @@ def test_special_tokens_are_never_hidden(encoder: Any) -> None:
 
 def test_guessed_tokens_cost_what_they_surprise() -> None:
     assert guessed(torch.zeros(3, 5), torch.tensor([0, 1, 4])).item() == pytest.approx(3 * log(5))
+
+
+@pytest.mark.parametrize(("bfloat16", "atol"), [(False, 1e-5), (True, 2e-2)])
+def test_guesses_chunk_by_chunk_cost_and_teach_what_they_do_at_once(
+    bfloat16: bool, atol: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qianru.train.losses.masked.CHUNK", 3)         # 7 states in chunks of 3, 3 and 1
+    torch.manual_seed(0)
+    made = [torch.randn(size, requires_grad=True) for size in ((7, 8), (11, 8), (11,))]
+    ids, results = torch.tensor([0, 10, 3, 3, 5, 1, 2]), []
+    for loss in (lambda: guessed(made[0] @ made[1].T + made[2], ids),
+                 lambda: guessed_by_words(*made, ids, bfloat16=bfloat16)):
+        results.append((loss(), *torch.autograd.grad(loss() / 7, made)))
+    for slow, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=atol, atol=atol)
 
 
 def test_the_bag_of_words_is_one_softmax_for_all_tokens_of_a_text() -> None:

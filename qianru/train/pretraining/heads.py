@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.functional import gelu, layer_norm
 
 from qianru.runtime import product
+from qianru.train.losses.masked import guessed_by_words
 
 SPREAD = 0.02   # of weights drawn at random, as BERT's
 
@@ -24,9 +25,16 @@ class TokenHead(nn.Module):
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
         """(m, hidden), (vocabulary, hidden) -> (m, vocabulary)."""
+        return product.linear(self.before_words(states), words, self.word_bias)
+
+    def before_words(self, states: Tensor) -> Tensor:
+        """(m, hidden) -> (m, hidden), whose products with the words are the logits."""
         made = gelu(product.linear(states, self.weight, self.bias))
-        made = layer_norm(made, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.eps)
-        return product.linear(made, words, self.word_bias)
+        return layer_norm(made, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.eps)
+
+    def guessed(self, states: Tensor, words: Tensor, ids: Tensor, *, bfloat16: bool = False) -> Tensor:
+        """The sum of the negative log-probabilities of the right tokens."""
+        return guessed_by_words(self.before_words(states).float(), words, self.word_bias, ids, bfloat16=bfloat16)
 
 
 class OneLayerDecoder(nn.Module):

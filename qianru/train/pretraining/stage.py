@@ -4,9 +4,9 @@
     retromae   and all tokens from the text's vector and half of its embeddings, by one layer
     dupmae     and the set of its tokens from the states of all tokens but the first
 
-The vector is what the model pools, so that what learns is what will be used: the first token's state where it pools by
-several ways. A sum over tokens is a sum over packed batches: any batch fits in memory. Which tokens are hidden, and from
-whom, the batch and a text's number in it decide: several processes hide what one would, each of the texts it has.
+The vector is what the model pools, so that what learns is what will be used: the first token's state where it pools in
+several ways. A sum over tokens is a sum over packed batches: any batch fits in memory. Which tokens are hidden, and
+from whom, the batch and a text's number in it decide: several processes hide what one would, each of the texts it has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qianru.runtime.packing import Packed, pack, plan
 from qianru.train.data.batches import collect
 from qianru.train.data.sampler import Draw
 from qianru.train.data.sets import DataSet
-from qianru.train.losses.masked import bag_of_words, guessed
+from qianru.train.losses.masked import bag_of_words
 from qianru.train.objective import texts_of
 from qianru.train.pretraining.config import PretrainConfig
 from qianru.train.pretraining.heads import OneLayerDecoder, TokenHead
@@ -82,17 +82,22 @@ class PretrainStage:
 
     def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]) -> Tensor:
         """This packed batch's share of the mean losses of the whole. seeds: of each text, for what the decoder sees"""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):   # losses are float32 all the same
+            return self._summed(rows, n_hidden, n_own, n, seeds)
+
+    def _summed(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]) -> Tensor:
         batch = pack([row.shown for row in rows], self.device)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
-            hidden = self.backbone(batch).float()                            # (total, hidden)
+        hidden = self.backbone(batch).float()                                # (total, hidden)
         places = _places(rows, "hidden", batch)
         right = torch.from_numpy(np.concatenate([row.ids for row in rows])).to(self.device)
         words = self.backbone.words
-        loss = guessed(self.module["tokens"](hidden[places], words), right[places]) / n_hidden
+        head = self.module["tokens"]
+        assert isinstance(head, TokenHead)
+        loss = head.guessed(hidden[places], words, right[places], bfloat16=self.bfloat16) / n_hidden
         if self.config.task != "mlm":
             own = _places(rows, "own", batch)
             states = self._decoded(hidden, right, batch, seeds)
-            loss = loss + guessed(self.module["tokens"](states[own], words), right[own]) / n_own
+            loss = loss + head.guessed(states[own], words, right[own], bfloat16=self.bfloat16) / n_own
         if self.config.task == "dupmae":
             loss = loss + self._bag(hidden, right, rows, batch) / n
         return loss
