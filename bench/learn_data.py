@@ -2,7 +2,8 @@
 
     texts      laws, documentation, poems, reviews, news: for pre-training
     weak/      pairs that stand together by nature: heading and article, title and description, halves of a poem, word
-               and definition, sentence and translation
+               and definition, sentence and translation, sentence and the passage that it is taken out of (half of these
+               in Traditional letters, by the dictionary's)
     strong/    pairs that people have judged: entailments with contradictions as negatives, questions of one meaning
     judge/     CSL title -> abstract, DRCD question -> paragraph, STS-B zh: the splits that `qianru evaluate` judges on
 """
@@ -14,6 +15,7 @@ import json
 import random
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from common import read_text
 Row = dict[str, Any]
 N_MOST = 40_000          # rows of a set
 LONGEST, SHORTEST = 400, 6   # letters of a text
+PASSAGE = 120            # letters, from which a passage is long enough
+STILL_IN = 0.1           # of the passages hold the sentence that is asked for
 ROUNDS = 6               # of looking for what else a test text stands in
 OVERLAPS = 0.5           # of a test text's n-grams, from which `qianru evaluate` warns
 ARTICLE = re.compile(r"^第[一二三四五六七八九十百千零]+条\s+")
@@ -67,9 +71,13 @@ def sources(data: Path) -> Iterator[tuple[str, list[Row]]]:
     train = data / "train"
     for name, read, *which in ARCHIVES:
         yield f"weak/{name}", [row for text in packed(train / "text" / which[0], *which[1:]) for row in read(text)]
-    entries = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.+)/\s*$")
-    words = map(entries.match, read_text(train / "pairs/cedict_1_0_ts_utf-8_mdbg.txt.gz").splitlines())
-    yield "weak/words", [pair(m[1], m[2].replace("/", "; ")) for m in words if m]
+    entries = re.compile(r"^(\S+) (\S+) \[[^\]]*\] /(.+)/\s*$")
+    dictionary = read_text(train / "pairs/cedict_1_0_ts_utf-8_mdbg.txt.gz").splitlines()
+    words = [m for m in map(entries.match, dictionary) if m]
+    yield "weak/words", [pair(m[2], m[3].replace("/", "; ")) for m in words]
+    books = list(packed(train / "bitext/classical_modern_92books.tar.xz", "bitext.txt"))
+    yield "weak/classics", [row for text in books for row in translated(text)]
+    yield "weak/passages", passages(books, letters((m[1], m[2]) for m in words))
     yield "weak/translations", [pair(*line.split("\t")[:2]) for line in lines(train / "pairs/tatoeba_cmn_eng.txt.gz")]
     news = (json.loads(line) for line in lines(train / "text/tnews_unlabeled.json.gz"))
     yield "weak/news", [pair(row["keywords"].replace(",", " "), row["sentence"]) for row in news if row["keywords"]]
@@ -109,6 +117,44 @@ def halves(text: str) -> Iterator[Row]:
         verses = poem.get("paragraphs", [])
         if len(verses) > 1:
             yield pair("".join(verses[: len(verses) // 2]), "".join(verses[len(verses) // 2 :]))
+
+
+def translated(text: str) -> Iterator[Row]:
+    """A classical sentence with the same in modern words."""
+    for old, new in re.findall(r"^古文：(.+)\n现代文：(.+)$", text, re.M):
+        if SHORTEST <= len(old) <= LONGEST:
+            yield pair(old, new)
+
+
+def passages(books: Iterable[str], traditional: dict[int, str]) -> list[Row]:
+    """A sentence with the sentences around it (Lee et al. 2019, the inverse cloze task); in every tenth it stands too.
+
+    Half of the pairs are in Traditional letters.
+    """
+    draw, made = random.Random(7), list[Row]()
+    for text in books:
+        lines = re.findall(r"^现代文：(.+)$", text, re.M)
+        at = 0
+        while at < len(lines):
+            found: list[str] = []
+            while at < len(lines) and sum(map(len, found)) < PASSAGE:
+                found.append(lines[at].strip())
+                at += 1
+            i = draw.randrange(len(found))
+            around = found if draw.random() < STILL_IN else [*found[:i], *found[i + 1 :]]
+            if len(found) > 2 and len(found[i]) >= SHORTEST:
+                made.append(pair(found[i], "".join(around)))
+    return [pair(row["query"].translate(traditional), row["pos"][0].translate(traditional)) if draw.random() < 0.5
+            else row for row in sampled(made)]
+
+
+def letters(words: Iterable[tuple[str, str]]) -> dict[int, str]:
+    """Simplified letter -> the Traditional one that the dictionary has most often in its place."""
+    counts: dict[str, Counter[str]] = {}
+    for traditional, simplified in words:
+        for old, new in zip(traditional, simplified, strict=False):
+            counts.setdefault(new, Counter())[old] += 1
+    return {ord(new): found.most_common(1)[0][0] for new, found in counts.items()}
 
 
 def entailments(folder: Path, *names: str) -> list[Row]:
