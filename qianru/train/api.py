@@ -64,6 +64,7 @@ def train(
     from qianru.train.record import draw_curves
     from qianru.train.start import load_trainable, mix_in_start, prepare, source_folder
     from qianru.train.static_files import load_static, publish_static, with_usual
+    from qianru.train.word2vec import is_word2vec, train_word2vec
 
     output = Path(config.output)
     run = output / RUN
@@ -76,6 +77,9 @@ def train(
         sets = [DataSet(data) for data in config.data]
         if config.hold_out and evaluate is None:
             sets, evaluate = hold_out(sets, config.hold_out)
+        if is_word2vec(config):
+            learnt = train_word2vec(config, sets, evaluate, resume)
+            return Trained(output, learnt.epochs, learnt.score, learnt.epochs)
         model = load_static(config, sets, processes) or load_trainable(config)
         if isinstance(model, Transformer):
             config = settled(config, model.network.backbone.config.hidden_size, model.device.name, sets)

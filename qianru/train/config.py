@@ -14,6 +14,7 @@ from qianru.train.optimizer import OptimizerConfig
 from qianru.train.pretraining.config import PretrainConfig
 from qianru.train.static_config import StaticConfig
 from qianru.train.toml import from_mapping, read_toml, to_toml
+from qianru.train.word2vec_config import Word2VecConfig
 
 RUN = "run"   # the folder inside the output that holds config, log, curves and checkpoints
 
@@ -26,7 +27,7 @@ class TrainConfig:
         "word2vec" for word vectors of the texts by gensim;  output: folder of the trained model
     data: sets; a batch comes from one of them
     pretrain: guess hidden tokens of the texts, in place of the loss
-    static: what a new static table is like
+    static, word2vec: what a new static table, new word vectors are like
     lora: train thin matrices beside the layers' fixed weights; the result holds their sum
     start_share: of the weights that it began with, mixed into the result: less is forgotten
         (LM-Cocktail, Xiao et al. 2023)
@@ -53,6 +54,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     pretrain: PretrainConfig | None = None
     static: StaticConfig | None = None
+    word2vec: Word2VecConfig | None = None
     lora: LoraConfig | None = None
     start_share: float = 0.0
     hold_out: float = 0.0

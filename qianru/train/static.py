@@ -8,7 +8,7 @@ The table that is written has characters and weights multiplied in: at run time 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from qianru.models.pooling import sif_weights
 from qianru.models.static import StaticModel
 from qianru.train.config import TrainConfig
 from qianru.train.data.batches import PlainBatch, collect
-from qianru.train.data.examples import Example, Labelled, Plain, Ranked
 from qianru.train.data.sampler import Draw
 from qianru.train.data.sets import DataSet
+from qianru.train.data.texts import texts_in
 from qianru.train.objective import dense_loss, texts_of
 from qianru.train.static_config import StaticConfig
 from qianru.train.static_start import contexts
@@ -186,7 +186,7 @@ def quantized(table: FloatArray) -> tuple[Any, FloatArray]:
 def new_learner(config: TrainConfig, sets: Sequence[DataSet]) -> StaticLearner:
     """A table for the texts of the sets, as config.static says."""
     how = config.static or StaticConfig()
-    vocabulary = learn_vocabulary(_texts(sets), how)
+    vocabulary = learn_vocabulary(texts_in(sets), how)
     v = len(vocabulary.tokens)
     shares = np.asarray(vocabulary.shares, np.float64)
     scales: FloatArray = np.ones(v) if how.sif is None else sif_weights((shares * 1e12).astype(np.int64), how.sif)
@@ -197,7 +197,7 @@ def new_learner(config: TrainConfig, sets: Sequence[DataSet]) -> StaticLearner:
                         simplified=how.simplified)
     parts = characters_of(vocabulary.tokens) if how.characters else [[] for _ in range(v)]
     if how.start == "contexts":
-        rows = contexts(begun, _texts(sets), rows)
+        rows = contexts(begun, texts_in(sets), rows)
     network = StaticNetwork(rows, torch.from_numpy(scales.astype(np.float32)), parts, how.characters)
     return StaticLearner(network, begun, how.storage, Path(config.output).name)
 
@@ -213,16 +213,3 @@ def learner_of(model: StaticModel, config: TrainConfig) -> StaticLearner:
     storage = "int8" if model.table.dtype == np.int8 else "float32"
     network = StaticNetwork(torch.from_numpy(rows), torch.from_numpy(scales), [[] for _ in rows], 0.0)
     return StaticLearner(network, model, storage, Path(config.output).name)
-
-
-def _texts(sets: Sequence[DataSet]) -> Iterator[str]:
-    """All texts of the sets."""
-    for data in sets:
-        for i in range(len(data)):
-            yield from _texts_of(data[i])
-
-
-def _texts_of(example: Example) -> list[str]:
-    if isinstance(example, Ranked):
-        return [example.query, *example.positives, *example.negatives]
-    return [example.text] if isinstance(example, (Labelled, Plain)) else [example.left, example.right]

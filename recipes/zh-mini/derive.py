@@ -211,8 +211,8 @@ def thinned(name: str, rows: Iterable[Row]) -> list[Row]:
 def clean(sets: dict[str, list[Row]], data: Path) -> tuple[dict[str, list[Row]], dict[str, Any]]:
     """(sets without rows that hold a text of a task, or half of one's n-grams; what was found, task by task).
 
-    All rows are searched twice: to learn which tested texts stand in any, and to show that none is left. Between the two
-    only rows that share a few letters with one of these are.
+    All rows are searched twice: to learn which tested texts stand in any, and to show that none is left. Between the
+    two, only rows that share a few letters with one of these are.
     """
     tests = judged_texts(data)
     same = {key for texts in tests.values() for text in texts if (key := letters(text))}
@@ -238,7 +238,7 @@ def clean(sets: dict[str, list[Row]], data: Path) -> tuple[dict[str, list[Row]],
 
 
 def leaks(tests: dict[str, list[str]], rows: dict[str, Row]) -> tuple[set[str], dict[str, list[str]]]:
-    """(places of rows with a tested text, one for each such text; task -> these texts), as `qianru evaluate` finds them."""
+    """(places of rows with a tested text, one for each such text; task -> these texts), found as judging finds them."""
     from qianru.evaluate.contamination import TrainText, find_contaminations
 
     texts = (TrainText(place, text) for place, row in rows.items() for text in (row["query"], *row["pos"]))

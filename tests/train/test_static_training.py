@@ -22,13 +22,15 @@ from qianru.train.loop import Step
 from qianru.train.static import StaticNetwork, quantized
 from qianru.train.static_config import StaticConfig
 from qianru.train.static_vocabulary import characters_of, learn_vocabulary, read_frequencies
+from qianru.train.word2vec_config import Word2VecConfig
 from qianru.types import SparseRows
 
 PAIRS = [
-    ("房东要卖掉房子", "出租人出卖租赁房屋"), ("房客没有交房租", "承租人未支付租金"), ("捡到别人的钱包", "拾得遗失物应当返还"),
-    ("番茄炒蛋怎么做", "西红柿炒鸡蛋的做法"), ("马铃薯切成细丝", "土豆洗净切丝"), ("孩子归谁抚养", "未成年子女的抚养权"),
-    ("狗咬伤了人", "饲养的动物造成他人损害"), ("楼上扔东西", "从建筑物中抛掷物品"), ("借钱要付利息", "借款的利率不得违反规定"),
-    ("凤爪煮熟去骨", "鸡爪放进锅里煮"),
+    ("房东要卖掉房子", "出租人出卖租赁房屋"), ("房客没有交房租", "承租人未支付租金"),
+    ("捡到别人的钱包", "拾得遗失物应当返还"), ("番茄炒蛋怎么做", "西红柿炒鸡蛋的做法"),
+    ("马铃薯切成细丝", "土豆洗净切丝"), ("孩子归谁抚养", "未成年子女的抚养权"),
+    ("狗咬伤了人", "饲养的动物造成他人损害"), ("楼上扔东西", "从建筑物中抛掷物品"),
+    ("借钱要付利息", "借款的利率不得违反规定"), ("凤爪煮熟去骨", "鸡爪放进锅里煮"),
 ]
 
 
@@ -175,3 +177,16 @@ def test_a_damaged_word_list_names_its_line(tmp_path: Path) -> None:
 def test_texts_without_a_word_make_no_vocabulary() -> None:
     with pytest.raises(BadInput, match="hold no word"):
         learn_vocabulary(["……", ""], StaticConfig())
+
+
+def test_word2vec_is_learnt_through_the_same_command(config: TrainConfig) -> None:
+    pytest.importorskip("gensim")
+    made = train(replace(config, model="word2vec", static=None, steps=None, hold_out=0.0,
+                         word2vec=Word2VecConfig(dim=8, min_count=1, epochs=2)))
+    assert load(made.folder).spec.dim == 8
+    assert TrainConfig.read(made.folder / "run" / "config.toml").word2vec == Word2VecConfig(8, 10, 1, True, 5, 2)
+
+
+def test_word2vec_takes_no_steps(config: TrainConfig) -> None:
+    with pytest.raises(BadInput, match="without steps"):
+        train(replace(config, model="word2vec", static=None))
