@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME_COLUMNS = ("name", "title", "id", "名称", "标题", "名字", "编号")
 PASSAGE_CHARS = 300       # as qianru index cuts them
+PROBLEMS_SHOWN = 20
 
 
 def lines_of(path: Path, encoding: str | None) -> list[str]:
@@ -76,3 +77,36 @@ def sources(paths: Sequence[Path], text_columns: Sequence[str] | None, encoding:
                 note(f"warning: {one_line(str(source))}")
             else:
                 yield source
+
+
+def streamed(
+    files: Sequence[Path], columns: Sequence[str] | None, id_column: str | None, encoding: str | None,
+    problems: list[str] | None,
+) -> Iterator[Source]:
+    """Every line or row; what cannot be read is noted in problems, the first of them on stderr too.
+
+    problems: None where they are told already
+    """
+    from qianru.text.read import Problem
+    from qianru.text.read.stream import stream_file
+
+    streams = [stream_file(file, text_columns=columns, id_column=id_column, encoding=encoding) for file in files]
+    for stream in streams:
+        for source in stream:
+            if not isinstance(source, Problem):
+                yield source
+            elif problems is not None:
+                problems.append(str(source))
+                if len(problems) <= PROBLEMS_SHOWN:
+                    note(f"warning: {one_line(str(source))}")
+
+
+def told_problems(problems: Sequence[str]) -> None:
+    """Tells how many problems there were beyond those shown."""
+    if len(problems) > PROBLEMS_SHOWN:
+        note(f"warning: and {len(problems) - PROBLEMS_SHOWN:,} more; --json lists all")
+
+
+def names_in(given: str | None) -> tuple[str, ...] | None:
+    """The names in a list with commas; None for none given."""
+    return tuple(name.strip() for name in given.split(",")) if given else None

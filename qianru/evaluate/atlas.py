@@ -78,7 +78,7 @@ def survey(encoder: Encoder, task: str, data: Data, *, max_texts: int = MAX_TEXT
                 if grade > 0 and name in place]
         left, right, same = _search_pairs(good, len(asked), len(texts), generator)
     points, explained = principal(vectors)
-    neighbours, similarities = _nearest(vectors, min(N_NEIGHBOURS, len(texts) - 1))
+    neighbours, similarities = nearest(vectors, min(N_NEIGHBOURS, len(texts) - 1))
     cosines = np.einsum("nd,nd->n", vectors[left], vectors[right])
     return Atlas(task, encoder.model.spec.name, texts, labels, points, explained, neighbours, similarities,
                  cosines[same], cosines[~same])
@@ -174,7 +174,7 @@ def _search_pairs(
     return np.concatenate([pairs[:, 0], left[free]]), np.concatenate([pairs[:, 1], right[free]]), same
 
 
-def _nearest(vectors: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+def nearest(vectors: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
     """The k nearest other rows of each, by cosine, best first."""
     ids = np.zeros((len(vectors), max(k, 0)), np.int64)
     cosines = np.zeros(ids.shape)

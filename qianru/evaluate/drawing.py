@@ -40,7 +40,7 @@ def interval(estimate: Estimate, scale: tuple[float, float], style: str = "", *,
         parts.append(f'<line class="span {style}" x1="{at(estimate.low):.1f}" x2="{at(estimate.high):.1f}" '
                      f'y1="{middle}" y2="{middle}"/>')
     parts.append(f'<circle class="dot {style}" cx="{at(estimate.value):.1f}" cy="{middle}" r="4"/>')
-    return _svg(WIDTH, HEIGHT, parts)
+    return svg(WIDTH, HEIGHT, parts)
 
 
 def axis(scale: tuple[float, float]) -> str:
@@ -51,7 +51,7 @@ def axis(scale: tuple[float, float]) -> str:
         x = MARGIN + (tick / 100 - low) / (high - low) * (WIDTH - 2 * MARGIN)
         parts.append(f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="4"/>'
                      f'<text class="tick" x="{x:.1f}" y="16" text-anchor="middle">{tick:g}</text>')
-    return _svg(WIDTH, HEIGHT, parts)
+    return svg(WIDTH, HEIGHT, parts)
 
 
 def histogram(apart: FloatArray, together: FloatArray, threshold: Estimate | None = None) -> str:
@@ -87,7 +87,7 @@ def histogram(apart: FloatArray, together: FloatArray, threshold: Estimate | Non
     for tick in ticks(low, high, 6):
         parts.append(f'<text class="tick" x="{at(tick):.1f}" y="{PLOT_HEIGHT - 6}" text-anchor="middle">{tick:g}'
                      "</text>")
-    return _svg(PLOT_WIDTH, PLOT_HEIGHT, parts)
+    return svg(PLOT_WIDTH, PLOT_HEIGHT, parts)
 
 
 def ticks(low: float, high: float, n: int) -> list[float]:
@@ -103,5 +103,6 @@ def ticks(low: float, high: float, n: int) -> list[float]:
     return [round(i * step, 10) for i in range(first, math.floor(high / step) + 1)]
 
 
-def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+def svg(width: int, height: int, parts: Sequence[str]) -> str:
+    """The parts as one picture of that size, in pixels."""
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}</svg>'

@@ -45,29 +45,33 @@ def write_page(report: Report, path: Path, title: str = "") -> None:
 
 def page(report: Report, title: str = "") -> str:
     """The page."""
-    data = files("qianru") / "data"
-    style = (data / "report.css").read_text("utf-8")
-    script = (data / "report.js").read_text("utf-8")
     title = title or " · ".join(report.labels)
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'"
     body = "\n".join(part for part in (
         _cautions(report), _scores(report), *(_comparison(found) for found in report.comparisons), _wins(report),
         _splits(report), *(_atlas(atlas) for atlas in report.atlases),
     ) if part)
     versions = ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()) if version)
+    return html_page(title, f"""Scores are points of 100. Intervals hold the true value in 95 of 100 cases: the items of
+each task are drawn again and again, the same for all models. {shown(versions)}""", body)
+
+
+def html_page(title: str, lead: str, body: str, style: str = "") -> str:
+    """A whole page in our style, with the script that draws maps; lead and body are HTML, the title any text."""
+    data = files("qianru") / "data"
+    script = (data / "report.js").read_text("utf-8")
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_digest(script)}'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{escape(policy)}">
-<title>{_text(title)}</title>
-<style>{style}</style>
+<title>{shown(title)}</title>
+<style>{(data / "report.css").read_text("utf-8")}{style}</style>
 </head>
 <body>
-<h1>{_text(title)}</h1>
-<p class="faint">Scores are points of 100. Intervals hold the true value in 95 of 100 cases: the items of each task are
-drawn again and again, the same for all models. {_text(versions)}</p>
+<h1>{shown(title)}</h1>
+<p class="faint">{lead}</p>
 {body}
 <script>{script}</script>
 </body>
@@ -76,19 +80,19 @@ drawn again and again, the same for all models. {_text(versions)}</p>
 
 
 def _cautions(report: Report) -> str:
-    return "\n".join(f'<div class="caution">{_text(line)}</div>' for line in report.cautions)
+    return "\n".join(f'<div class="caution">{shown(line)}</div>' for line in report.cautions)
 
 
 def _scores(report: Report) -> str:
     scale = drawing.scale_of([one for _, _, found in report.scores for one in found.values()])
     alone = len(report.labels) == 1
-    head = "".join(f'<th class="number">{_text(label)}</th>' for label in report.labels)
+    head = "".join(f'<th class="number">{shown(label)}</th>' for label in report.labels)
     rows = []
     for name, metric, found in report.scores:
         best = max((one.value for one in found.values()), default=0)
         cells = "".join(_score(found.get(label), best, alone) for label in report.labels)
         picture = f"<td>{drawing.interval(next(iter(found.values())), scale, 'plain')}</td>" if alone else ""
-        rows.append(f'<tr><td>{_text(name)}</td><td class="faint">{_text(metric)}</td>{cells}{picture}</tr>')
+        rows.append(f'<tr><td>{shown(name)}</td><td class="faint">{shown(metric)}</td>{cells}{picture}</tr>')
     if report.means:
         cells = "".join(f'<td class="number">{_points(report.means.get(label))}</td>' for label in report.labels)
         rows.append(f'<tr class="mean"><td>mean</td><td></td>{cells}{"<td></td>" * alone}</tr>')
@@ -109,13 +113,13 @@ def _comparison(found: Comparison) -> str:
     every = (*found.rows, *([found.mean] if found.mean else []))
     scale = drawing.scale_of([row.difference for row in every], zero=True)
     rows = "".join(_compared(row, scale) for row in every)
-    notes = "".join(f'<p class="faint">{_text(line)}</p>' for line in (
+    notes = "".join(f'<p class="faint">{shown(line)}</p>' for line in (
         *found.differs, *(f"Left out: {line}" for line in found.left_out), *found.notes))
-    return f"""<h2>{_text(found.a)} against {_text(found.b)}</h2>
-<p class="faint">To the right of the dashed line {_text(found.a)} is better. p is corrected for all tasks and models by
+    return f"""<h2>{shown(found.a)} against {shown(found.b)}</h2>
+<p class="faint">To the right of the dashed line {shown(found.a)} is better. p is corrected for all tasks and models by
 Holm's method; "{NOT_SHOWN}" means that so many items cannot tell, not that both are alike.</p>
-<div class="wide"><table><thead><tr><th>task</th><th class="number">{_text(found.a)}</th>
-<th class="number">{_text(found.b)}</th><th class="number">difference</th><th></th><th class="number">p</th>
+<div class="wide"><table><thead><tr><th>task</th><th class="number">{shown(found.a)}</th>
+<th class="number">{shown(found.b)}</th><th class="number">difference</th><th></th><th class="number">p</th>
 <th class="number">won / alike / lost</th><th></th></tr></thead>
 <tbody>{rows}<tr><td></td><td></td><td></td><td></td><td>{drawing.axis(scale)}</td><td></td><td></td><td></td></tr>
 </tbody></table></div>{notes}"""
@@ -124,7 +128,7 @@ Holm's method; "{NOT_SHOWN}" means that so many items cannot tell, not that both
 def _compared(row: Row, scale: tuple[float, float]) -> str:
     style = "none" if row.verdict == NOT_SHOWN else row.verdict
     p = "&lt; .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}".removeprefix("0")
-    return (f'<tr{" class=mean" * (row.task == "mean")}><td>{_text(row.task)}</td>'
+    return (f'<tr{" class=mean" * (row.task == "mean")}><td>{shown(row.task)}</td>'
             f'<td class="number">{_points(row.a.value)}</td><td class="number">{_points(row.b.value)}</td>'
             f'<td class="number">{row.difference.value * 100:+.2f}</td>'
             f"<td>{drawing.interval(row.difference, scale, style, zero=True)}</td><td class=\"number\">{p}</td>"
@@ -135,16 +139,16 @@ def _compared(row: Row, scale: tuple[float, float]) -> str:
 def _wins(report: Report) -> str:
     if not report.wins:
         return ""
-    parts = [f"<details><summary>{_text(task)}: where {_text(winner)} does better than {_text(loser)}</summary>"
-             f'<div class="wide"><table><thead><tr><th class="number">{_text(winner)}</th>'
-             f'<th class="number">{_text(loser)}</th><th>text</th></tr></thead>'
+    parts = [f"<details><summary>{shown(task)}: where {shown(winner)} does better than {shown(loser)}</summary>"
+             f'<div class="wide"><table><thead><tr><th class="number">{shown(winner)}</th>'
+             f'<th class="number">{shown(loser)}</th><th>text</th></tr></thead>'
              f"<tbody>{''.join(_won(win) for win in wins)}</tbody></table></div></details>"
              for task, winner, loser, wins in report.wins]
     return f"<h2>Where they differ most</h2>{''.join(parts)}"
 
 
 def _won(win: Win) -> str:
-    text = "<br>".join(_text(part[:TEXT]) for part in win.texts) or _text(win.id)
+    text = "<br>".join(shown(part[:TEXT]) for part in win.texts) or shown(win.id)
     return (f'<tr><td class="number">{_points(win.a)}</td><td class="number">{_points(win.b)}</td>'
             f'<td class="text">{text}</td></tr>')
 
@@ -170,7 +174,7 @@ def _card(split: Split) -> str:
                 f"a precision of {found.precision.value:.0%} ({_span(found.precision, 0)}); "
                 f"{found.recall.value:.0%} of those that do are found ({_span(found.recall, 0)}).")
     picture = drawing.histogram(split.apart, split.together, found.threshold if found else None)
-    return (f'<div class="card"><h3>{_text(split.model)} <span class="faint">{_text(split.task)}</span></h3>{picture}'
+    return (f'<div class="card"><h3>{shown(split.model)} <span class="faint">{shown(split.task)}</span></h3>{picture}'
             f'<p>{said}</p><p class="faint">{n_right:,} pairs belong together, {n_wrong:,} do not; on average '
             f"{_mean(split.together)} and {_mean(split.apart)}.</p></div>")
 
@@ -187,21 +191,26 @@ def _mean(values: Sequence[float] | np.ndarray) -> str:
 
 def _atlas(atlas: Atlas) -> str:
     shares = " and ".join(f"{share:.0%}" for share in atlas.explained)
-    return f"""<h2>{_text(atlas.task)} as {_text(atlas.model)} sees it</h2>
+    return f"""<h2>{shown(atlas.task)} as {shown(atlas.model)} sees it</h2>
 <p class="faint">{len(atlas.texts):,} texts on the two directions in which they differ most ({shares} of all difference:
 what is near here may be far apart in truth, so trust the neighbours). Point at a text, click it, or search.</p>
-<div class="atlas"><script type="application/json">{_json_of(atlas)}</script>
+{atlas_box(atlas)}"""
+
+
+def atlas_box(atlas: Atlas, n_colours: int = N_COLOURS) -> str:
+    """The map of an atlas, which the page's script draws; labels beyond so many share the last colour."""
+    return f"""<div class="atlas"><script type="application/json">{atlas_json(atlas, n_colours)}</script>
 <div><canvas></canvas><div class="legend"></div></div>
 <div><input type="search" placeholder="Search the texts 搜索" aria-label="Search the texts">
 <div class="chosen"></div></div></div>"""
 
 
-def _json_of(atlas: Atlas) -> str:
+def atlas_json(atlas: Atlas, n_colours: int = N_COLOURS) -> str:
     """The map as JSON that no text of it can end: neither tags nor line separators stand in it."""
     names, numbers, sizes = np.unique(np.array(atlas.labels, np.object_).astype(str), return_inverse=True,
                                       return_counts=True)
     order = np.argsort(-sizes, kind="stable")
-    own = order if len(order) <= N_COLOURS else order[: N_COLOURS - 1]
+    own = order if len(order) <= n_colours else order[: n_colours - 1]
     group = np.full(len(names), len(own))
     group[own] = np.arange(len(own))
     groups = group[numbers]
@@ -232,7 +241,7 @@ def _points(score: float | None) -> str:
     return "–" if score is None or score != score else f"{score * 100:.2f}"
 
 
-def _text(text: str) -> str:
+def shown(text: str) -> str:
     """Any text as HTML shows it, on one line, its control characters made visible."""
     return escape("".join(char if char.isprintable() or char == " " else "\ufffd" for char in " ".join(text.split())))
 

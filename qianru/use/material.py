@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from qianru.index.collection import Collection
 from qianru.index.filter import Filter
 from qianru.index.push_ends import Cargo, end_of
 from qianru.models.base import Model, as_texts
+from qianru.models.embedding_reader import StoredEmbeddings
 from qianru.models.lexical import TfIdf
 from qianru.scores import Vectors
 from qianru.text.analyze import SEARCH
@@ -48,6 +50,21 @@ def from_texts(
     return Material(ids, texts, vectors_of(ready, texts, progress=progress), ready.spec.name)
 
 
+def from_folder(named: Iterable[tuple[str, str]], folder: Path) -> Material:
+    """The texts with the vectors that qianru embed has written of them.
+
+    Raises BadInput where the folder's names are not those of the texts, BadFile for a folder that is not complete.
+    """
+    pairs = list(named)
+    stored = StoredEmbeddings(folder)
+    for i, (name, other) in enumerate(zip_longest((name for name, _ in pairs), stored.ids())):
+        if name != other:
+            raise BadInput(f"{folder} holds vectors of other texts: number {i} is {other or 'missing'} there and "
+                           f"{name or 'missing'} here. Give the files and columns that were embedded.")
+    vectors = one_kind(stored.rows(0, len(stored)))
+    return Material([name for name, _ in pairs], [text for _, text in pairs], vectors, stored.manifest["model"])
+
+
 def vectors_of(model: Model, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
     """The dense vectors of the texts, or else the sparse ones; BadInput for a model that makes neither."""
     for kind in ("dense", "sparse"):
@@ -60,7 +77,8 @@ def vectors_of(model: Model, texts: Sequence[str], *, progress: Progress | None 
 def one_kind(made: Embeddings) -> Vectors:
     """The dense vectors, or else the sparse ones."""
     vectors = made.dense if made.dense is not None else made.sparse
-    assert vectors is not None
+    if vectors is None:
+        raise BadInput(f"{made.model} made {' and '.join(made.kinds)} vectors; this needs dense or sparse ones.")
     return vectors
 
 

@@ -32,9 +32,7 @@ def heat_map(
     Numbers stand in the cells of a small map; long names are cut in the middle; cells that are not a number stay blank.
     The file appears whole or not at all. Raises BadInput for another suffix, ShapeMismatch for a wrong number of names.
     """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise BadInput(f"Cannot draw to '{path.name}'. Give a name that ends in {', '.join(FORMATS)}.")
+    path = picture_path(path)
     values = np.asarray(matrix, np.float64)
     if values.ndim != 2 or values.shape != (len(rows), len(columns)):
         named = f"{len(rows)} rows and {len(columns)} columns"
@@ -42,8 +40,16 @@ def heat_map(
     if values.size == 0:
         raise BadInput("There is nothing to draw: the matrix is empty.")
     require("matplotlib", "plot", "Drawing a heat map")
-    figure = _drawn(values, [_label(row) for row in rows], [_label(column) for column in columns], _drawable(title))
-    _write(figure, path)
+    figure = _drawn(values, [_label(row) for row in rows], [_label(column) for column in columns], drawable(title))
+    save_figure(figure, path)
+
+
+def picture_path(path: str | Path) -> Path:
+    """The path, if a picture can be drawn there; BadInput for another suffix."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise BadInput(f"Cannot draw to '{path.name}'. Give a name that ends in {', '.join(FORMATS)}.")
+    return path
 
 
 def shorten(label: str, width: int = LABEL_WIDTH) -> str:
@@ -73,7 +79,7 @@ def _columns(char: str) -> int:
 
 
 @cache
-def _families() -> list[str]:
+def families() -> list[str]:
     """The font families to draw with: matplotlib's own, then ours for what it lacks."""
     from matplotlib.font_manager import FontProperties, fontManager
 
@@ -85,18 +91,18 @@ def _families() -> list[str]:
 def _known_characters() -> frozenset[int]:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    paths = [findfont(FontProperties(family=[name])) for name in _families()]
+    paths = [findfont(FontProperties(family=[name])) for name in families()]
     return frozenset(code for path in paths for code in get_font(path).get_charmap())
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """The text with a box for each character that no font has: matplotlib would warn on stderr, glyph by glyph."""
     known = _known_characters()
     return "".join(char if ord(char) in known else REPLACEMENT for char in text)
 
 
 def _label(name: str) -> str:
-    return _drawable(shorten(name)) or " "
+    return drawable(shorten(name)) or " "
 
 
 def _drawn(values: FloatArray, rows: list[str], columns: list[str], title: str) -> Any:
@@ -111,7 +117,7 @@ def _drawn(values: FloatArray, rows: list[str], columns: list[str], title: str) 
     axes = figure.add_axes((0, 0, 1, 1))
     low, high = _limits(values)
     image = axes.imshow(values, cmap="YlGnBu", aspect="auto", interpolation="nearest", vmin=low, vmax=high)
-    named: dict[str, Any] = {"family": _families(), "size": size, "parse_math": False}   # $5 is no formula
+    named: dict[str, Any] = {"family": families(), "size": size, "parse_math": False}   # $5 is no formula
     axes.set_xticks([])
     axes.set_yticks([])
     if max(n, m) <= LABELS_AT_MOST:
@@ -120,7 +126,7 @@ def _drawn(values: FloatArray, rows: list[str], columns: list[str], title: str) 
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if title:
-        axes.set_title(title, family=_families(), size=11, parse_math=False)
+        axes.set_title(title, family=families(), size=11, parse_math=False)
     if cell >= VALUES_FROM:
         _write_values(axes, values, image, min(cell * 18, 9))
     bar = figure.colorbar(image, cax=axes.inset_axes((1 + 0.2 / width, 0, 0.14 / width, 1)))
@@ -145,7 +151,7 @@ def _write_values(axes: Any, values: FloatArray, image: Any, size: float) -> Non
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, size=size)
 
 
-def _write(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Saves beside the target and moves it there: a reader never sees half a picture."""
     from matplotlib import rc_context
 

@@ -2,5 +2,7 @@
 
 from qianru.use.duplicates.finding import THRESHOLD, find_duplicates, similarities
 from qianru.use.duplicates.grouping import Duplicates, Keep
+from qianru.use.duplicates.job import DedupPlan, DedupReport, deduplicate
 
-__all__ = ["THRESHOLD", "Duplicates", "Keep", "find_duplicates", "similarities"]
+__all__ = ["THRESHOLD", "DedupPlan", "DedupReport", "Duplicates", "Keep", "deduplicate", "find_duplicates",
+           "similarities"]
