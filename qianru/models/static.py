@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -97,12 +98,12 @@ class StaticModel:
     ) -> Embeddings:
         """(n, dim) float32; queries and documents alike. A text without known tokens is the zero vector."""
         listed = checked(self.spec, texts, role, kinds, instruction)
-        counts, n_tokens = self.counts(listed, progress)
-        rows = counts.terms if self.mapping is None else self.mapping[counts.terms]
-        scaled = counts.weights if self.weights is None else counts.weights * self.weights[counts.terms]
-        dense = weighted_sums(SparseRows(counts.offsets, rows, scaled, len(self.table)), self.table)
-        n = np.diff(np.concatenate([[0.0], np.cumsum(counts.weights, dtype=np.float64)])[counts.offsets])
-        dense /= np.maximum(n, 1)[:, None].astype(np.float32)
+        ids, lengths, n_tokens = self._tokens(listed, progress)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = ids if self.mapping is None else self.mapping[ids]
+        weights = np.ones(len(ids), np.float32) if self.weights is None else self.weights[ids]
+        dense = weighted_sums(SparseRows(offsets, rows, weights, len(self.table)), self.table)   # a word may come twice
+        dense /= np.maximum(lengths, 1)[:, None].astype(np.float32)
         if self.normalized:
             lengths = np.sqrt(np.square(dense).sum(1, keepdims=True))
             dense = dense / np.where(lengths > 0, lengths, 1)
@@ -172,21 +173,29 @@ class StaticModel:
 
     def counts(self, texts: list[str], progress: Progress | None = None) -> tuple[SparseRows, IntArray]:
         """How often each text has each token that counts, and how many tokens it has in all."""
+        ids, lengths, n_tokens = self._tokens(texts, progress)
+        return Tally([], ids, lengths).rows(np.arange(self._n), self._n), n_tokens
+
+    def _tokens(self, texts: list[str], progress: Progress | None) -> tuple[IntArray, IntArray, IntArray]:
+        """(total,) tokens that count, end to end; (n,) how many of each text; (n,) and how many it has in all."""
         ids: list[IntArray] = []
+        n_tokens: list[int] = []
         for start in range(0, len(texts), AT_ONCE):
             if progress is not None:
                 progress(start, len(texts))
             batch = [_writable(text, self.simplified) for text in texts[start : start + AT_ONCE]]
             encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            ids += [np.array(encoding.ids, np.int64) for encoding in encodings]
+            n_tokens += map(len, encodings)
+            ids.append(np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64))
         if progress is not None:
             progress(len(texts), len(texts))
-        n_tokens = np.array([len(row) for row in ids], np.int64)
-        if self.drop_unknown and self._unknown is not None:
-            ids = [row[row != self._unknown] for row in ids]
         flat = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        tokens = Tally([], flat, np.array([len(row) for row in ids], np.int64))
-        return tokens.rows(np.arange(self._n), self._n), n_tokens
+        every = np.array(n_tokens, np.int64)
+        if not self.drop_unknown or self._unknown is None:
+            return flat, every, every
+        known = flat != self._unknown
+        kept = np.diff(np.concatenate([[0], np.cumsum(known)])[np.concatenate([[0], np.cumsum(every)])])
+        return flat[known], kept, every
 
     def _settings(self) -> dict[str, Any]:
         settings = {"normalized": self.normalized, "drop_unknown": self.drop_unknown}
