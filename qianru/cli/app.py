@@ -48,8 +48,8 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-for room in (indexing, searching, comparing, recommending, reranking, embedding, fitting, training, evaluating, judging, fetching,
-             looking, tuning, grouping, caring, pushing, serving):      # as the help page has them
+for room in (indexing, searching, comparing, recommending, reranking, embedding, fitting, training, evaluating, judging,
+             fetching, looking, tuning, grouping, caring, pushing, serving):      # as the help page has them
     room.register(app)
 
 

@@ -1,0 +1,209 @@
+"""qianru recommend: what goes with an item, by its text, by what people did, or by both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qianru.cli.comparing import describing_model
+from qianru.cli.cutting import StopWords, UserWords, own_words
+from qianru.cli.layout import one_line
+from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.reading import items_of
+from qianru.cli.terminal import note, progress, show, show_json
+from qianru.errors import BadInput
+
+if TYPE_CHECKING:
+    from qianru.models.base import Model
+    from qianru.types import Progress
+    from qianru.use.recommend import Learned, Recommended, Recommender
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(epilog=examples(
+        'qianru recommend hotels.csv --text desc --item "Hilton Seattle Airport" --plot like-hilton.png',
+        "qianru recommend dishes.csv --text 做法 --sessions clicks.jsonl --item 番茄炒蛋 --item 红烧肉",
+        "qianru recommend --sessions baskets.txt --evaluate --json",
+    ))(recommend)
+
+
+def recommend(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[ITEMS.csv]", help="A table, one item a row.", show_default=False)
+    ] = None,
+    item: Annotated[
+        list[str] | None, typer.Option("--item", "-i", show_default=False, help="An item's name, or its beginning. "
+                                       "Several, in their order, are a session.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", "-t", metavar="COLUMN[,COLUMN]", help="What describes an item.",
+                                 show_default=False)
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What people did: a session a line (.txt), or a table of user, "
+                                  "item and time (.csv, .jsonl).", show_default=False)
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", "-n", metavar="COLUMN", help="What names an item: name, title, id or the first column.",
+                     show_default=False),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors of texts.")
+    ] = "tfidf",
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Tell how often the next item of sessions held back is found.")
+    ] = False,
+    held: Annotated[float, typer.Option(help="Share of the sessions that is held back.")] = 0.2,
+    dim: Annotated[int, typer.Option(min=1, help="Length of the vectors learnt from sessions.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sessions.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="For results that can be repeated.")] = 1,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw how alike the items are: .png, .svg or .pdf.",
+                                  show_default=False)
+    ] = None,
+    user_words: UserWords = None,
+    stop_words: StopWords = "",
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend items that go with one, or with a session of several.
+
+    By texts alone, by sessions alone (item2vec), or by both: the rarer an item was seen, the more its text counts, as
+    far as sessions held back show that it helps. An item that nobody has seen is found by its text.
+    """
+    from qianru.use.recommend import recommender
+
+    if (file is None) != (text is None):
+        raise BadInput("Texts need a table and the column that holds them: qianru recommend ITEMS.csv --text COLUMN.")
+    if file is None and sessions is None:
+        raise BadInput("Items are recommended by a table of texts, by --sessions, or by both. Give one of them.")
+    if not item and not evaluate:
+        raise BadInput("Name at least one --item, or judge sessions with --evaluate.")
+    if evaluate and sessions is None:
+        raise BadInput("--evaluate asks for the next item of sessions. Give them with --sessions.")
+    if plot is not None and not item:
+        raise BadInput("--plot draws what is recommended; name an --item.")
+    names: list[str] = []
+    texts: list[str] | None = None
+    ready: Model | None = None
+    if file is not None and text is not None:
+        names, texts = items_of(file, [column.strip() for column in text.split(",")], name, encoding)
+        ready = describing_model(model, own_words(user_words, stop_words), texts)
+    learned: Learned | None = None
+    with progress("Learning", "steps") as watch:
+        if sessions is None:
+            made = recommender(names, texts, None, ready, progress=watch)
+        else:
+            learned = _learned(names, texts, sessions, ready, (dim, epochs, seed), k, held, encoding, watch)
+            made = learned.recommender
+    found = made.recommend(item, k) if item else []
+    if plot is not None:
+        _draw(made, item or [], found, plot)
+    if as_json:
+        show_json(_json(item or [], found, learned))
+    else:
+        if learned is not None and (evaluate or not learned.ways):
+            _show_learned(learned)
+        if item:
+            _show_found(made, item, found)
+    if plot is not None:
+        note(f"Drawn to {plot}")
+
+
+def _learned(
+    names: list[str], texts: list[str] | None, file: Path, model: Model | None, size: tuple[int, int, int], k: int,
+    held: float, encoding: str | None, watch: Progress,
+) -> Learned:
+    from qianru.use.recommend import Item2Vec, learn_recommender, read_sessions
+
+    dim, epochs, seed = size
+    sessions = read_sessions(file, encoding)
+    learned = learn_recommender(names, texts, sessions, model, Item2Vec(dim, epochs=epochs, seed=seed), k=k, held=held,
+                                seed=seed, progress=watch)
+    made = learned.recommender
+    unseen = int((made.seen[: len(names)] == 0).sum()) if names else 0
+    note(f"{len(sessions):,} sessions of {int((made.seen > 0).sum()):,} items"
+         + (f"; {unseen:,} of the table's items are in none" if names else "")
+         + (f"; {len(made.names) - len(names):,} are in sessions only, without a text" if names
+            and len(made.names) > len(names) else ""))
+    return learned
+
+
+def _show_learned(learned: Learned) -> None:
+    from rich.table import Table
+
+    from qianru.cli.terminal import stdout
+
+    if not learned.ways:
+        note("Too few sessions to hold some back, so nothing was judged, and text and behaviour are mixed as usual.")
+        return
+    which = "the latest" if learned.timed else "drawn"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (f"next item of {learned.n_held:,} sessions, {which}", f"hit@{learned.k}", "95 %",
+                   f"nDCG@{learned.k}", "95 %"):
+        table.add_column(column, no_wrap=True)
+    for way, judged in learned.ways.items():
+        cells = [f"{value:.4f}" if end is None else f"{value:.4f} to {end:.4f}" for one in judged
+                 for value, end in ((one.value, None), (one.low, one.high))]
+        table.add_row(way, *cells)
+    stdout().print(table)
+    for way, gain in learned.gains.items():
+        show(f"mixed - {way}: {gain.value:+.4f} nDCG@{learned.k}, with 95 % confidence from {gain.low:+.4f} to "
+             f"{gain.high:+.4f}")
+    mix = learned.recommender.mix
+    show(f"learnt: an item seen in {mix.half:g} sessions is judged half by its text, half by what people did; the best "
+         f"text is worth {mix.share:g} of the best behaviour; an item counts {mix.decay:g} of the one after it"
+         if learned.recommender.texts is not None else
+         f"learnt: what people did with an item seen in {mix.half:g} sessions is half believed; an item counts "
+         f"{mix.decay:g} of the one after it")
+
+
+def _show_found(made: Recommender, items: Sequence[str], found: Sequence[Recommended]) -> None:
+    from rich.text import Text
+
+    from qianru.use.recommend import find_item
+
+    told = ", ".join(one_line(made.names[find_item(made.names, item)]) for item in items)
+    if not found:
+        note(f"Nothing goes with {told}.")
+        return
+    show(f"With {told}:")
+    for rank, one in enumerate(found, 1):
+        why = "" if made.behaviour is None else f"  ({_why(made, one)})"
+        show(Text.assemble((f"{rank:<3} ", "bold"), (f"{one.score:.4f}  ", "green"), one_line(one.name), (why, "dim")))
+
+
+def _why(made: Recommender, one: Recommended) -> str:
+    seen = f"in {one.seen:,} sessions" if one.seen else "in no session yet"
+    return seen if made.texts is None else f"text {one.text:.2f}, behaviour {one.behaviour:.2f}, {seen}"
+
+
+def _draw(made: Recommender, items: Sequence[str], found: Sequence[Recommended], path: Path) -> None:
+    """The items asked for and found, each with each: how well the column goes with the row."""
+    from qianru.use.plot import heat_map
+    from qianru.use.recommend import find_item
+
+    rows = [*(find_item(made.names, item) for item in items), *(one.row for one in found)]
+    names = [made.names[row] for row in rows]
+    heat_map(made.matrix(rows), names, names, path, "how well the column goes with the row")
+
+
+def _json(items: Sequence[str], found: Sequence[Recommended], learned: Learned | None) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if items:
+        told |= {"items": list(items), "recommended": [one._replace(row=one.row + 1)._asdict() for one in found]}
+    if learned is not None:
+        told |= {
+            "mix": learned.recommender.mix._asdict(), "k": learned.k, "n_held": learned.n_held,
+            "n_repeats": learned.n_repeats, "by_time": learned.timed,
+            "ways": {way: {name: one._asdict() for name, one in judged._asdict().items()}
+                     for way, judged in learned.ways.items()},
+            "gains": {way: gain._asdict() for way, gain in learned.gains.items()},
+        }
+    return told

@@ -1,0 +1,122 @@
+"""Sessions: what was seen, bought or played one after another, read from files.
+
+    sessions.txt     one session a line: items separated by tabs, or by spaces where the file has no tab
+    sessions.jsonl   {"items": ["甲", "乙"]}, or an event a line: {"user": "u1", "item": "甲", "time": 1699999999}
+    sessions.csv     an event a row, with columns user (or session), item and perhaps time; .tsv too
+
+Events of one user are one session, in the order of their times, else of the file. Times are numbers or ISO dates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qianru.errors import BadFile, BadInput, UnknownName
+from qianru.text.read import Problem, Row, read_file, read_rows
+
+USERS = ("user", "session", "user_id", "session_id", "userid", "sessionid", "用户", "会话")
+ITEMS = ("item", "item_id", "itemid", "product", "product_id", "name", "商品", "物品", "菜名")
+TIMES = ("time", "timestamp", "date", "时间", "日期")
+LISTS = ("items", "session", "物品", "商品")
+PLAIN = (".txt", ".text", ".log")
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Lists of items in their order, none of them empty; an item that follows itself counts once.
+
+    timed: whether the sessions stand in the order of their last events, by time
+    """
+
+    lists: Sequence[Sequence[str]]
+    timed: bool = False
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    @classmethod
+    def of(cls, lists: Iterable[Sequence[str]], timed: bool = False) -> Sessions:
+        """Made tidy.
+
+        >>> Sessions.of([["甲", "甲", "乙"], []]).lists
+        [['甲', '乙']]
+        """
+        kept: list[Sequence[str]] = []
+        for number, session in enumerate(lists):
+            if isinstance(session, str) or not all(isinstance(item, str) for item in session):
+                raise BadInput(f"Session {number} (counting from 0) is no list of names of items: {session!r:.60}.")
+            tidy = [item for i, item in enumerate(session) if item and (i == 0 or item != session[i - 1])]
+            if tidy:
+                kept.append(tidy)
+        return cls(kept, timed)
+
+
+def read_sessions(path: str | Path, encoding: str | None = None) -> Sessions:
+    """The sessions of a file. Raises BadFile for one without any, UnknownName for a table without the columns."""
+    path = Path(path)
+    if path.suffix.lower() in PLAIN:
+        found = Sessions.of(_lines(path, encoding))
+    else:
+        rows: list[dict[str, Any]] = []
+        for row in read_rows(path, encoding):
+            if not isinstance(row, Row):
+                raise BadInput(f"{row} Sessions are read whole or not at all.")
+            rows.append(row.values)
+        found = _of_rows(rows, path)
+    if not found.lists:
+        raise BadFile(f"There is no session in '{path}'. Write one a line, or a table of user, item and time.")
+    return found
+
+
+def _lines(path: Path, encoding: str | None) -> list[list[str]]:
+    texts: list[str] = []
+    for source in read_file(path, encoding=encoding):
+        if isinstance(source, Problem):
+            raise BadFile(str(source))
+        texts.append(source.text)
+    whole = "\n".join(texts)
+    separator = "\t" if "\t" in whole else None
+    return [[item.strip() for item in line.split(separator)] for line in whole.split("\n") if line.strip()]
+
+
+def _of_rows(rows: Sequence[dict[str, Any]], path: Path) -> Sessions:
+    header = list(dict.fromkeys(column for row in rows for column in row))
+    listed = next((column for column in header if column.lower() in LISTS and rows
+                   and all(isinstance(row.get(column), list) for row in rows)), None)
+    if listed is not None:
+        return Sessions.of([[str(item) for item in row[listed]] for row in rows])
+    user, item = _column(header, USERS, path), _column(header, ITEMS, path)
+    time = next((column for column in header if column.lower() in TIMES), None)
+    events: dict[str, list[tuple[Any, str]]] = {}
+    for number, row in enumerate(rows, 1):
+        if row.get(user) in (None, "") or row.get(item) in (None, ""):
+            raise BadInput(f"Event {number} of {path} has no {user} or no {item}: {row!r:.80}.")
+        when = number if time is None else _time(row.get(time), number, path)
+        events.setdefault(str(row[user]), []).append((when, str(row[item])))
+    if time is not None and len({isinstance(when, str) for mine in events.values() for when, _ in mine}) > 1:
+        raise BadInput(f"The column {time} of {path} holds numbers and dates, which have no common order. Use one.")
+    for mine in events.values():
+        mine.sort(key=lambda event: event[0])
+    ordered = sorted(events.values(), key=lambda mine: mine[-1][0])
+    return Sessions.of([[name for _, name in mine] for mine in ordered], timed=time is not None)
+
+
+def _column(header: Sequence[str], known: Sequence[str], path: Path) -> str:
+    for column in header:
+        if column.lower() in known:
+            return column
+    raise UnknownName("column", known[0], header, f"in {path}")
+
+
+def _time(value: Any, number: int, path: Path) -> float | str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(f"Event {number} of {path} has no time: {value!r:.40}.")
+    try:
+        return float(value)
+    except ValueError:
+        return value.strip()
