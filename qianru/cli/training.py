@@ -152,7 +152,8 @@ def mine(
     from qianru.models import load
     from qianru.models.bm25 import BM25
     from qianru.train.data.examples import Ranked
-    from qianru.train.mine import MineConfig, as_json as told, mine as run, write_mined
+    from qianru.train.mine import MineConfig, mine as run, write_mined
+    from qianru.train.mined import as_json as told
 
     first, _, last = ranks.partition("-")
     config = MineConfig(_whole(first), _whole(last), n, margin, "nearest" if nearest else "random", scores, seed)
@@ -167,14 +168,17 @@ def mine(
     with progress("Mining", "texts") as watch:
         made, report = run(rows, texts, load(model), config, cross_check=judge, progress=watch)
     write_mined(output, made)
+    advice = report.advice(config.first, config.last, config.margin, len(set(texts)))
     if as_json:
-        show_json({"path": str(output), **told(report)})
+        show_json({"path": str(output), **told(report, advice)})
         return
     show(f"{report.n_kept:,} negatives for {report.n_queries:,} queries, saved to {one_line(str(output))}")
     show(f"of {report.n_candidates:,} candidates: {report.n_known:,} known to be right, {report.n_repeated:,} copies, "
          f"{report.n_likely_right:,} likely right, {report.n_cross_checked:,} dropped by the cross-check")
     if report.n_short:
-        show(f"{report.n_short:,} queries have fewer than {config.n}")
+        show(f"{report.n_short:,} queries have fewer than {config.n}, {report.n_none:,} of them none")
+    for cause in advice:
+        show(cause)
     for doubt in report.doubtful:
         show(f"likely right ({doubt['score']:.3f}, its positive {doubt['score_of_positive']:.3f}): "
              f"{one_line(str(doubt['query']))[:60]} → {one_line(str(doubt['text']))[:80]}")

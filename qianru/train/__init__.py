@@ -9,7 +9,7 @@
     gradients.py   the gradient of a batch in one pass or two;  optimizer.py  what it moves, and when
     stage.py       these as what a step computes;  pretraining/  another: tokens guessed in texts alone
     loop.py        steps again and again, with checkpoints;  start.py, publish.py  what it begins and ends with
-    mine.py        hard negatives;  heldout.py  scores on held-out examples
+    mine.py        hard negatives, mined.py what it came to;  heldout.py  scores on held-out examples
 """
 
 from __future__ import annotations

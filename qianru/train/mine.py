@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from qianru.models.base import Model
 from qianru.scores import dense_top_k, kind_scores_pairs
 from qianru.text.normalize import fold
 from qianru.train.data.examples import Ranked
+from qianru.train.mined import Mined
 from qianru.types import Embeddings, FloatArray, IntArray, Progress
 
 QUERIES_AT_ONCE = 256
@@ -50,21 +52,6 @@ class MineConfig:
                            f"{self.n}.")
         if self.choose not in ("random", "nearest"):
             raise BadInput(f"choose is 'random' or 'nearest', not {self.choose!r:.40}.")
-
-
-@dataclass(slots=True)
-class Mined:
-    """What mining came to. doubtful: up to eight dropped as likely right, to look at: query, positive, text, scores."""
-
-    n_queries: int = 0
-    n_candidates: int = 0
-    n_known: int = 0
-    n_repeated: int = 0
-    n_likely_right: int = 0
-    n_cross_checked: int = 0
-    n_kept: int = 0
-    n_short: int = 0
-    doubtful: list[dict[str, str | float]] = field(default_factory=list)
 
 
 def mine(
@@ -101,7 +88,10 @@ def mine(
             chosen = _chosen(e, corpus, places, scores, own, right[_key(e.query)], config, judge, report)
             kept = _drawn(chosen, config, start + i)
             report.n_kept += len(kept)
-            report.n_short += len(kept) < config.n
+            report.n_none += not kept
+            if len(kept) < config.n:
+                report.n_short += 1
+                report.n_deeper += len(places) > config.first and float(scores[-1]) > _limit(own, config)
             taught = (*own.tolist(), *(score for _, score in kept)) if config.scores else None
             made.append(Ranked(e.query, e.positives, tuple(corpus[place] for place, _ in kept), taught))
         if progress:
@@ -127,11 +117,6 @@ def write_mined(path: Path, examples: Sequence[Ranked]) -> None:
         raise StorageFailed(f"{path} could not be written: {error.strerror or error}.") from error
 
 
-def as_json(report: Mined) -> dict[str, object]:
-    """The report as JSON can say it."""
-    return asdict(report)
-
-
 class _Judge:
     """Another model's opinion of single pairs."""
 
@@ -150,7 +135,7 @@ def _chosen(
     config: MineConfig, judge: _Judge | None, report: Mined,
 ) -> list[tuple[int, float]]:
     """(place in the corpus, score) of the candidates that may be negatives, nearest first."""
-    limit = None if config.margin is None else float(own.min() - abs(own.min()) * config.margin)
+    limit = _limit(own, config)
     left: list[tuple[int, float]] = []
     seen: set[str] = set()
     for place, score in zip(places[config.first :].tolist(), scores[config.first :].tolist(), strict=True):
@@ -160,7 +145,7 @@ def _chosen(
             report.n_known += 1
         elif key in seen:
             report.n_repeated += 1
-        elif limit is not None and score > limit:
+        elif score > limit:
             report.n_likely_right += 1
             if len(report.doubtful) < N_SHOWN:
                 report.doubtful.append({"query": e.query, "positive": e.positives[int(own.argmin())],
@@ -175,6 +160,12 @@ def _chosen(
     above = judged[len(e.positives) :] > least - abs(least) * (config.margin or 0.0)
     report.n_cross_checked += int(above.sum())
     return [one for one, drop in zip(left, above, strict=True) if not drop]
+
+
+def _limit(own: FloatArray, config: MineConfig) -> float:
+    """The score above which a candidate is likely right, by the lowest of the positives'."""
+    lowest = float(own.min())
+    return math.inf if config.margin is None else lowest - abs(lowest) * config.margin
 
 
 def _drawn(left: list[tuple[int, float]], config: MineConfig, row: int) -> list[tuple[int, float]]:

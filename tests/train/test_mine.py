@@ -16,7 +16,8 @@ from qianru.models.base import ModelSpec
 from qianru.models.bm25 import BM25
 from qianru.train.data.examples import Ranked
 from qianru.train.data.sets import DataConfig, DataSet
-from qianru.train.mine import MineConfig, Mined, mine, write_mined
+from qianru.train.mine import MineConfig, mine, write_mined
+from qianru.train.mined import Mined
 from qianru.types import Embeddings
 
 QUERY, ANSWER = "什么是嵌入", "嵌入是一串数"
@@ -57,6 +58,34 @@ def test_what_scores_above_95_percent_of_the_positive_is_dropped_and_shown() -> 
     shown = report.doubtful[0]
     assert (shown["query"], shown["positive"], shown["text"]) == (QUERY, ANSWER, "文0")
     assert [shown["score"], shown["score_of_positive"]] == pytest.approx([0.99, 0.8], abs=1e-6)
+
+
+def test_a_window_of_likely_right_texts_says_to_look_deeper() -> None:
+    """Texts 0 to 9 score .99 to .81, all above .76: there are negatives from text 12 on, behind the window."""
+    made, report = mined(MineConfig(first=0, last=10, n=3))
+    assert made.negatives == ()
+    assert (report.n_short, report.n_none, report.n_deeper) == (1, 1, 1)
+    assert report.advice(0, 10, 0.05, 40) == [
+        "1 queries: all down to rank 10 scores above 95% of the positive, so the model does not tell them apart yet. "
+        "To have more, take ranks 10-40, a smaller margin, or a model that ranks these positives higher."]
+
+
+def test_a_corpus_that_ends_in_the_window_says_so() -> None:
+    _, report = mined(MineConfig(first=10, last=60, n=40))
+    assert (report.n_short, report.n_none, report.n_deeper) == (1, 0, 0)
+    assert report.advice(10, 60, 0.05, 40) == ["1 queries: the corpus of 40 texts ends within the ranks 10-60. Use a "
+                                               "larger corpus, or a lower first rank."]
+
+
+def test_a_corpus_of_right_answers_says_so() -> None:
+    rows = [Ranked(QUERY, (ANSWER,)), *(Ranked(QUERY, (f"文{i}",)) for i in range(20, 40))]
+    _, report = mine(rows, CORPUS, Angles(), MineConfig(first=20, last=40, n=3))
+    assert (report.n_none, report.n_deeper) == (21, 1)      # for 文39 itself, at .21, the last rank is no lower
+    assert report.advice(20, 40, 0.05, 40)[0].startswith("20 queries: most candidates are known to be right.")
+
+
+def test_enough_negatives_need_no_advice() -> None:
+    assert mined(MineConfig(first=12, last=40, n=5))[1].advice(12, 40, 0.05, 40) == []
 
 
 def test_without_a_margin_the_nearest_are_taken() -> None:
