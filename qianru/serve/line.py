@@ -79,7 +79,7 @@ class Line:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.rate: float | None = None      # tokens a second of full steps
+        self.rates: dict[Lane, float] = {}  # tokens a second of full steps, by whose model
         self.n_tokens = 0                   # that wait
         self.numbers = 0                    # that waiting and computed answers will hold
         self.n_dropped = 0
@@ -121,10 +121,9 @@ class Line:
                                  "in a while.", 429, max(1, ceil(wait)))
 
     def wait_s(self) -> float:
-        """About how long a request of now would wait for its first turn; 0 while the worker's rate is not known."""
-        if not self.rate:
-            return 0.0
-        return sum(min(job.left, job.lane.budget // TURNS) for job in self._jobs) / self.rate
+        """About how long a request of now would wait for its first turn; models of unknown rate count as none."""
+        return sum(min(job.left, job.lane.budget // TURNS) / self.rates[job.lane]
+                   for job in self._jobs if job.lane in self.rates)
 
     def take(self) -> list[Piece]:
         """What the next step computes, all of one key; waits for it. Empty once the line has stopped and is done."""
@@ -151,11 +150,9 @@ class Line:
         starts = [job.taken for job in mine]
         now = time.perf_counter()
         for share in (budget // TURNS, budget):
-            for job in mine:
-                if budget <= 0 and job is not mine[0]:
-                    break
-                n = job.fitting(min(share, budget))
-                if n == 0 and job is mine[0] and job.taken == starts[0]:
+            for job, start in zip(mine, starts, strict=True):
+                n = job.fitting(min(share, budget)) if budget > 0 else 0
+                if n == 0 and job is mine[0] and job.taken == start:
                     n = 1                       # one text may be larger than a share
                 before = job.left
                 job.taken += n
@@ -166,7 +163,8 @@ class Line:
             piece.job.begun = piece.job.begun or now
         served = {id(piece.job) for piece in pieces}
         waiting = [job for job in self._jobs if id(job) not in served]
-        self._jobs = waiting + [piece.job for piece in pieces if piece.job.taken < len(piece.job.ends)]
+        again = [piece.job for piece in pieces if piece.job.taken < len(piece.job.ends)]
+        self._jobs = waiting + again[1:] + again[:1]       # what others left free goes to another one next time
         return pieces
 
     def done(self, job: Job) -> None:
@@ -177,11 +175,12 @@ class Line:
                 self._jobs.remove(job)
                 self.n_tokens -= job.left
 
-    def measured(self, n_tokens: int, seconds: float, budget: int) -> None:
-        """Learns from a step how fast the worker is; only full steps tell."""
-        if n_tokens >= budget // 2 and seconds > 0:
+    def measured(self, lane: Lane, n_tokens: int, seconds: float) -> None:
+        """Learns from a step how fast a model is; only full steps tell."""
+        if n_tokens >= lane.budget // 2 and seconds > 0:
             new = n_tokens / seconds
-            self.rate = new if self.rate is None else self.rate + SMOOTHING * (new - self.rate)
+            old = self.rates.get(lane, new)
+            self.rates[lane] = old + SMOOTHING * (new - old)
 
     def stop(self) -> None:
         """Takes no more jobs; those that wait are computed."""

@@ -35,7 +35,6 @@ class Metrics:
         for name, what, read in (
             ("qianru_queue_requests", "Requests that wait or are being computed", lambda line: len(line)),
             ("qianru_queue_tokens", "Tokens that wait", lambda line: line.n_tokens),
-            ("qianru_tokens_per_second", "Of full passes, lately", lambda line: line.rate or 0.0),
         ):
             Gauge(name, what, registry=own).set_function(_sum(lines, read))
         Gauge("qianru_requests_in_house", "Requests not answered yet", registry=own).set_function(n_in_house)

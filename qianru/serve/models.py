@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from qianru.errors import BadInput, RequestRefused, UnknownName
 from qianru.models.base import ModelSpec
-from qianru.serve.lanes import Embedder, PairScorer, TransformerEmbedder, lane_of
+from qianru.serve.lanes import Ask, Embedder, PairScorer, TransformerEmbedder, lane_of
 from qianru.serve.line import Line
 from qianru.serve.options import Limits
 from qianru.serve.worker import Worker
@@ -117,14 +117,16 @@ class Models:
                              424)
 
     def start(self) -> None:
-        """Starts the workers and lets each transformer compute one full step, which warms it up and tells its rate."""
+        """Starts the workers. Each transformer computes a full step twice: to warm up, and to tell its rate."""
         for worker in self.workers:
             worker.start()
         for served in self:
             lane = served.lane
             if isinstance(lane, TransformerEmbedder):
                 texts = [WARM_UP] * max(1, lane.budget // len(lane.model.tokenizer.rows([WARM_UP]).rows[0]))
-                served.worker.compute(lane, lane.read(texts, lane.ask(_usual(lane))))
+                for _ in range(2):
+                    served.worker.line.rates.pop(lane, None)
+                    served.worker.compute(lane, lane.read(texts, lane.ask(usual_ask(lane))))
 
     def stop(self, timeout_s: float) -> bool:
         """Computes what waits and ends; whether all of it could be done in time."""
@@ -140,7 +142,6 @@ class Models:
         return [worker.line for worker in self.workers]
 
 
-def _usual(lane: Embedder) -> Any:
-    from qianru.serve.lanes import Ask
-
+def usual_ask(lane: Embedder) -> Ask:
+    """For what a request gets that says nothing: dense vectors, or all of a model that makes none."""
     return Ask(kinds=("dense",) if "dense" in lane.spec.kinds else lane.spec.kinds)

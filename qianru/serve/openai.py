@@ -14,7 +14,7 @@ from qianru.serve.answers import in_base64, json_answer, matrices, plain, sparse
 from qianru.serve.asking import Input, asked, embed
 from qianru.serve.forms import answers, takes
 from qianru.serve.lanes import Ask, Embedder, unit
-from qianru.serve.models import Served
+from qianru.serve.models import Served, usual_ask
 from qianru.serve.server import note_of, server_of
 from qianru.types import Embeddings, FloatArray, Kind, Role
 
@@ -52,8 +52,7 @@ async def embeddings(request: Request) -> Response:
     """
     body = await asked(request, EmbeddingsAsked, status=400)
     served, lane = server_of(request).models.embedder(body.model)
-    usual: tuple[Kind, ...] = ("dense",) if "dense" in lane.spec.kinds else lane.spec.kinds
-    ask = Ask(body.role, tuple(body.kinds or usual), body.instruction, body.normalize)
+    ask = Ask(body.role, tuple(body.kinds or usual_ask(lane).kinds), body.instruction, body.normalize)
     if body.dimensions is not None:
         _check_dimensions(served, body.dimensions)
     made = await embed(request, served, lane, body.input, ask, truncate=body.truncate)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from qianru.scores import kind_scores, kind_scores_pairs, weighted_mean
 from qianru.serve.asking import embed, score
 from qianru.serve.lanes import Ask, Embedder, unit
-from qianru.serve.models import Served
+from qianru.serve.models import Served, usual_ask
 from qianru.types import Embeddings, FloatArray, Kind
 
 
@@ -27,8 +27,7 @@ async def fits(
     if not isinstance(lane, Embedder):
         pairs = [(queries[0] if len(queries) == 1 else queries[i], text) for i, text in enumerate(documents)]
         return sigmoid(await score(request, served, lane, pairs, truncate=truncate))
-    usual: tuple[Kind, ...] = ("dense",) if "dense" in lane.spec.kinds else lane.spec.kinds
-    ask = Ask("query", tuple(kinds or usual), instruction)
+    ask = Ask("query", tuple(kinds or usual_ask(lane).kinds), instruction)
     asked = _compared(await embed(request, served, lane, list(queries), ask, truncate=truncate))
     ask = ask._replace(role="document", instruction=None)
     told = _compared(await embed(request, served, lane, list(documents), ask, truncate=truncate))

@@ -79,7 +79,7 @@ class Worker:
             return
         seconds = time.perf_counter() - begun
         n_tokens = sum(int(piece.job.read.sizes[piece.start : piece.end].sum()) for piece in pieces)
-        self.line.measured(n_tokens, seconds, lane.budget)
+        self.line.measured(lane, n_tokens, seconds)
         self.watch(len(pieces), len(items), n_tokens, seconds,
                    [(job.begun or begun) - job.queued for job, start, _ in pieces if start == 0])
         at = 0

@@ -1,0 +1,208 @@
+"""Who may ask, how much, and from where; what is written down of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from live_server import Puppet, live, puppet_server, until
+
+from qianru.errors import BadFile, BadInput
+from qianru.serve.app import build
+from qianru.serve.guard import OPEN, PAGE
+from qianru.serve.keys import Keys, add_key, hashed, new_key, read_keys, remove_key
+from qianru.serve.logs import JsonLines
+from qianru.serve.options import Limits, Options, check_address
+
+BODY = {"model": "puppet", "input": "春眠不觉晓"}
+
+
+def test_no_route_answers_without_a_key_but_those_that_tell_nothing() -> None:
+    server = puppet_server(Puppet(), keys=Keys(plain=["真的钥匙"]))
+    app = build(server)
+    routes = [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
+    routes += [("get", "/openapi.json"), ("get", "/nowhere"), ("post", "/ui/"), ("delete", "/")]
+    assert len(routes) > 20
+    with live(server) as client:
+        for method, path in routes:
+            for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": "wrong"}, {"authorization": "wrong"}):
+                answer = client.request(method, path, headers=headers)
+                is_open = method == "get" and (path in OPEN or path.startswith(PAGE))
+                assert (answer.status_code == 401) != is_open, (method, path, answer.status_code)
+                if not is_open:
+                    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_key_lets_in_by_either_header() -> None:
+    key = new_key()
+    with live(puppet_server(Puppet(), keys=Keys(plain=[key]))) as client:
+        for headers in ({"authorization": f"Bearer {key}"}, {"authorization": f"bearer  {key}"}, {"x-api-key": key}):
+            assert client.post("/v1/embeddings", json=BODY, headers=headers).status_code == 200
+
+
+def test_a_key_is_kept_as_its_hash_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    key = add_key(file, "笔记本")
+    assert key not in file.read_text("utf-8")
+    assert read_keys(file) == {hashed(key): "笔记本"}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Keys(file).name_of(key) == "笔记本"
+    assert Keys(file).name_of(key + "x") is None
+    with pytest.raises(BadInput, match="already"):
+        add_key(file, "笔记本")
+    remove_key(file, "笔记本")
+    assert read_keys(file) == {}
+    with pytest.raises(BadInput, match="no key called"):
+        remove_key(file, "笔记本")
+
+
+def test_a_key_is_taken_back_while_the_server_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qianru.serve.keys.LOOK_AGAIN_S", 0.0)
+    file = tmp_path / "keys.txt"
+    key = add_key(file, "一")
+    keys = Keys(file)
+    assert keys.name_of(key) == "一"
+    remove_key(file, "一")
+    assert keys.name_of(key) is None
+    assert keys.wanted                              # no key at all is not an open door
+    file.write_text("nonsense\n")
+    assert keys.name_of(key) is None
+
+
+def test_a_file_that_holds_no_keys_is_named_with_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text("# mine\n\nhunter2\n")
+    with pytest.raises(BadFile, match="Line 3"):
+        Keys(file)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_a_server_that_others_can_reach_wants_keys_or_to_be_told(host: str) -> None:
+    with pytest.raises(BadInput, match="without a key"):
+        check_address(Options(host=host), n_keys=0)
+    check_address(Options(host=host), n_keys=1)
+    check_address(Options(host=host, open=True), n_keys=0)
+    check_address(Options(host="127.0.0.1"), n_keys=0)
+
+
+def test_pages_of_other_sites_may_not_ask_unless_they_are_allowed() -> None:
+    lane = Puppet()
+    with live(puppet_server(lane)) as client:
+        own = str(client.base_url).rstrip("/")
+        assert client.post("/v1/embeddings", json=BODY, headers={"origin": "https://evil.example"}).status_code == 403
+        assert client.post("/v1/embeddings", json=BODY, headers={"origin": "null"}).status_code == 403
+        same = client.post("/v1/embeddings", json=BODY, headers={"origin": own})
+        assert same.status_code == 200
+        assert "access-control-allow-origin" not in same.headers
+    with live(puppet_server(Puppet(), cors=("https://good.example",))) as client:
+        allowed = client.post("/v1/embeddings", json=BODY, headers={"origin": "https://good.example"})
+        assert allowed.headers["access-control-allow-origin"] == "https://good.example"
+        before = client.options("/v1/embeddings", headers={"origin": "https://good.example",
+                                                           "access-control-request-method": "POST"})
+        assert before.status_code == 200
+        assert client.post("/v1/embeddings", json=BODY, headers={"origin": "https://evil.example"}).status_code == 403
+
+
+def test_a_local_server_does_not_answer_to_a_strange_name() -> None:
+    """A page whose name has been pointed at 127.0.0.1 sends its own name as Host."""
+    with live(puppet_server(Puppet(), hosts=("lab.local",))) as client:
+        assert client.get("/v1/models", headers={"host": "evil.example"}).status_code == 403
+        for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "lab.local"):
+            assert client.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read() -> None:
+    server = puppet_server(Puppet(), Limits(body_bytes=1000))
+    with live(server) as client:
+        answer = client.post("/v1/embeddings", content=b"x" * 1001)
+        assert answer.status_code == 413
+        assert "1,000 bytes" in answer.json()["error"]["message"]
+
+
+def test_an_endless_body_is_refused_as_soon_as_it_is_too_large() -> None:
+    server = puppet_server(Puppet(), Limits(body_bytes=1000))
+    most = 0
+
+    def endless() -> Any:
+        nonlocal most
+        for _ in range(200):
+            most = max(most, server.held_bytes)
+            yield b"x" * 10_000
+
+    with live(server) as client:
+        assert client.post("/embed", content=endless()).status_code == 413
+        until(lambda: server.held_bytes == 0)
+    assert most < 200_000
+
+
+def test_bodies_together_are_bounded() -> None:
+    server = puppet_server(Puppet(), Limits(bodies_bytes=1000))
+    with live(server) as client:
+        refused = client.post("/v1/embeddings", content=b"x" * 1500)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert client.post("/v1/embeddings", json=BODY).status_code == 200
+
+
+def test_a_body_that_comes_too_slowly_is_refused() -> None:
+    server = puppet_server(Puppet(), Limits(body_s=0.1))
+    with live(server) as client, socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
+        slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+        assert b" 408 " in slow.recv(1000)
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"model":', b'{"model":"puppet"}',
+    b'{"model":"puppet","input":"\\ud800"}', b'{"model":"puppet","input":{}}', b'{"model":3,"input":"x"}',
+    b'{"model":"puppet","input":"x","dimensions":0}', b'{"model":"puppet","input":"x","dimensions":1e999}',
+    b'{"model":"puppet","input":"x","encoding_format":"hex"}', b'{"model":"puppet","input":"x","kinds":[]}',
+], ids=lambda body: repr(body[:30]))
+def test_garbage_is_answered_with_400_and_never_repeated(client: httpx.Client, body: bytes) -> None:
+    for path in ("/v1/embeddings", "/embed", "/v1/rerank", "/v1/score", "/tokenize", "/", "/v1/similarity"):
+        answer = client.post(path, content=body)
+        assert answer.status_code in (400, 404, 422), (path, answer.status_code, answer.text)
+
+
+def test_a_path_that_there_is_not_is_answered_in_json(client: httpx.Client) -> None:
+    assert client.get("/nowhere").json()["error"]["type"] == "RequestRefused"
+    assert client.get("/v1/embeddings").status_code == 405
+
+
+def test_the_log_tells_all_but_texts_and_keys(caplog: pytest.LogCaptureFixture) -> None:
+    key = new_key()
+    server = puppet_server(Puppet(), keys=Keys(plain=[key]))
+    with caplog.at_level(logging.INFO, "qianru.serve"), live(server) as client:
+        client.post("/v1/embeddings?secret=诗", json=BODY, headers={"x-api-key": key, "x-request-id": "abc-1"})
+        client.post("/v1/embeddings", json={**BODY, "input": "雪人☃"}, headers={"x-api-key": key})
+    lines = [JsonLines().format(record) for record in caplog.records]
+    told = next(json.loads(line) for line in lines if '"request"' in line)
+    assert told.items() >= {"id": "abc-1", "method": "POST", "route": "/v1/embeddings", "status": 200,
+                            "model": "puppet", "n_texts": 1, "n_tokens": 5}.items()
+    assert told["key"] == "QIANRU_API_KEYS[0]"
+    everything = "\n".join(lines)
+    assert '"where"' in everything                  # of the snowman's failure, its place
+    for secret in ("春眠", "雪人", "snowman", "secret", key):
+        assert secret not in everything
+
+
+def test_metrics_count_what_happened() -> None:
+    with live(puppet_server(Puppet())) as client:
+        client.post("/v1/embeddings", json={"model": "puppet", "input": ["春", "眠不"]})
+        client.post("/v1/embeddings", json={"model": "nobody", "input": "春"})
+        told = client.get("/metrics").text
+    for line in ('qianru_requests_total{route="/v1/embeddings",status="200"} 1.0',
+                 'qianru_requests_total{route="/v1/embeddings",status="404"} 1.0',
+                 'qianru_texts_total{model="puppet"} 2.0', 'qianru_tokens_total{model="puppet"} 3.0',
+                 "qianru_batch_tokens_sum 3.0", "qianru_batch_texts_count 1.0", "qianru_queue_tokens 0.0",
+                 'qianru_request_seconds_count{route="/v1/embeddings"} 2.0'):
+        assert line in told
+
+
+def test_health_and_ready(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json() == {"status": "ready"}
