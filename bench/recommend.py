@@ -25,10 +25,11 @@ if __name__ == "__main__":
         model = TfIdf(Analyzer(pattern=r"\S+")).fit(made.texts)
         begun = time.process_time()
         learned = learn_recommender(made.names, made.texts, Sessions.of(made.sessions, timed=True), model)
-        report("recommend", ["gensim", "numpy"], **{
-            "n_items": len(made.names), "n_new": len(made.new), "n_sessions": n_sessions, "n_held": learned.n_held,
-            "cpu_s": round(time.process_time() - begun, 1), "mix": learned.recommender.mix._asdict(),
-            "ways": {way: {name: [round(part, 4) for part in one] for name, one in judged._asdict().items()}
-                     for way, judged in learned.ways.items()},
-            "gains": {way: [round(part, 4) for part in gain] for way, gain in learned.gains.items()},
-        })
+        report(
+            "recommend", ["gensim", "numpy"],
+            n_items=len(made.names), n_new=len(made.new), n_sessions=n_sessions, n_held=learned.n_held,
+            cpu_s=round(time.process_time() - begun, 1), mix=learned.recommender.mix._asdict(),
+            ways={way: {name: [round(part, 4) for part in one] for name, one in judged._asdict().items()}
+                  for way, judged in learned.ways.items()},
+            gains={way: [round(part, 4) for part in gain] for way, gain in learned.gains.items()},
+        )

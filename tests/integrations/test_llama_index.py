@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,14 @@ def embedding(model: StaticModel) -> QianruEmbedding:
     return QianruEmbedding(model)
 
 
-async def test_every_way_to_ask_gives_the_same_vectors(embedding: QianruEmbedding, model: StaticModel) -> None:
+def test_every_way_to_ask_gives_the_same_vectors(embedding: QianruEmbedding, model: StaticModel) -> None:
     expected = model.encode(TEXTS).dense
     assert_allclose(embedding.get_text_embedding_batch(TEXTS), expected, atol=1e-6)
-    assert_allclose(await embedding.aget_text_embedding_batch(TEXTS), expected, atol=1e-6)
+    assert_allclose(asyncio.run(embedding.aget_text_embedding_batch(TEXTS)), expected, atol=1e-6)
     assert_allclose([embedding.get_text_embedding(text) for text in TEXTS], expected, atol=1e-6)
-    assert_allclose([await embedding.aget_text_embedding(text) for text in TEXTS], expected, atol=1e-6)
+    assert_allclose([asyncio.run(embedding.aget_text_embedding(text)) for text in TEXTS], expected, atol=1e-6)
     assert_allclose([embedding.get_query_embedding(text) for text in TEXTS], expected, atol=1e-6)
-    assert_allclose([await embedding.aget_query_embedding(text) for text in TEXTS], expected, atol=1e-6)
+    assert_allclose([asyncio.run(embedding.aget_query_embedding(text)) for text in TEXTS], expected, atol=1e-6)
     assert_allclose(embedding.get_agg_embedding_from_queries(TEXTS), expected.mean(0), atol=1e-6)
 
 
@@ -69,13 +70,13 @@ def names(found: list[NodeWithScore]) -> set[str]:
     return {node.node.node_id for node in found}
 
 
-async def test_a_retriever_tells_documents_and_scores(poems: Collection) -> None:
+def test_a_retriever_tells_documents_and_scores(poems: Collection) -> None:
     retriever = QianruRetriever(poems, top_k=2)
     found = retriever.retrieve("床前明月光，疑是地上霜。")
     assert found[0].node.node_id == "静夜思"
     assert found[0].node.metadata == {"author": "李白", "lines": 4, "tags": ["月", "乡"]}
     assert found[0].score > found[1].score
-    again = await retriever.aretrieve("床前明月光，疑是地上霜。")
+    again = asyncio.run(retriever.aretrieve("床前明月光，疑是地上霜。"))
     assert [node.score for node in again] == [node.score for node in found]
 
 
