@@ -224,6 +224,11 @@ class ClusterCollection(Collection):
         with self.entered():
             return {id: self._shelf.number(known) for id, known in self._shelf.known(list(ids)).items()}
 
+    @property
+    def sequence(self) -> int | None:
+        """None: on a server nobody counts the changes."""
+        return None
+
     # searching
 
     def search_many(

@@ -158,6 +158,12 @@ class Readable:
         return {id: known.n for id, known in self._storage.known(ids).items()}
 
     @property
+    @guarded
+    def sequence(self) -> int | None:
+        """The number of the last change: as long as it is the same, so is all that is stored. None on a server."""
+        return int(self._storage.meta("sequence"))
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of vectors that are stored."""
         return self._searcher.kinds

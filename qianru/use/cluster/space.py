@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,26 @@ def main_axes(vectors: Vectors, n_axes: int = N_AXES, seed: int = 0) -> FloatArr
         return unit(rows @ directions[:, ::-1][:, :n_axes].astype(np.float32))
     if min(n, d) <= n_axes + 1:
         return unit(matrix.toarray())
+    return unit(_on_main_axes(matrix.astype(np.float64), n_axes, seed))
+
+
+def _on_main_axes(matrix: Any, n_axes: int, seed: int) -> FloatArray:
+    """(n, n_axes) the rows of a scipy matrix on its first right singular vectors, each with its largest part positive.
+
+    ARPACK draws vectors, the first one and others where singular values are equal or zero, as with texts made after one
+    pattern; of its own it would draw other ones in every run.
+    """
     linalg = require("scipy.sparse.linalg", "evaluate", "Clustering sparse vectors")
-    start = np.random.default_rng(seed).uniform(-1, 1, min(n, d))      # ARPACK's own would differ from run to run
-    left, sizes, _ = linalg.svds(matrix.astype(np.float64), k=n_axes, v0=start)
-    return unit((left * sizes)[:, ::-1])
+    n, d = matrix.shape
+    sides = (matrix, matrix.T) if n < d else (matrix.T, matrix)
+    product = linalg.LinearOperator((min(n, d),) * 2, lambda x: sides[0] @ (sides[1] @ x), dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    seeded = {"rng": generator} if "rng" in signature(linalg.eigsh).parameters else {}      # from SciPy 1.17 on
+    values, vectors = linalg.eigsh(product, n_axes, v0=generator.uniform(-1, 1, min(n, d)), **seeded)
+    made = vectors * np.sqrt(np.maximum(values, 0)) if n < d else matrix @ vectors
+    made = made[:, ::-1]
+    positive: FloatArray = made * np.where(made[np.abs(made).argmax(axis=0), np.arange(n_axes)] < 0, -1, 1)
+    return positive
 
 
 def as_matrix(vectors: Vectors) -> Any:
