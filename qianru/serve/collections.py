@@ -267,8 +267,10 @@ def plan_of(server: Server, given: str | dict[str, Any] | None) -> Plan | None:
     if plan.reranker:
         raise RequestRefused("A plan that is sent may not name a reranker, since the server would load it. Leave the "
                              "name out: rescore \"reranker\" uses the one that the server has.", 403)
+    usual = Plan()
     for step in ("candidates", "depth", "per_group"):
-        check_k(server, f"plan.{step}", getattr(plan, step))
+        if (value := getattr(plan, step)) > getattr(usual, step):       # the usual is never refused
+            check_k(server, f"plan.{step}", value)
     return plan
 
 
