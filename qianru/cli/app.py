@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from qianru.cli import (
+    asking,
     caring,
     comparing,
     embedding,
@@ -48,8 +49,8 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-for room in (indexing, searching, comparing, recommending, reranking, embedding, fitting, training, evaluating, judging,
-             fetching, looking, tuning, grouping, caring, pushing, serving):      # as the help page has them
+for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training, evaluating,
+             judging, fetching, looking, tuning, grouping, caring, pushing, serving):      # as the help page has them
     room.register(app)
 
 

@@ -29,8 +29,16 @@ def one_line(text: str) -> str:
     >>> one_line("向量\\n检索 of\\ntexts\\x1b[31m")
     '向量检索 of texts�[31m'
     """
-    joined = _BREAK.sub(lambda gap: _joint(text, gap), text.strip())
-    return "".join("\ufffd" if category(char) in ("Cc", "Cs") else char for char in joined)
+    return harmless(_BREAK.sub(lambda gap: _joint(text, gap), text.strip()))
+
+
+def harmless(text: str) -> str:
+    """The text without control characters but line breaks and tabs.
+
+    >>> harmless("一\x1b[2J二\n")
+    '一�[2J二\n'
+    """
+    return "".join("\ufffd" if category(char) in ("Cc", "Cs") and char not in "\n\t" else char for char in text)
 
 
 def _joint(text: str, gap: re.Match[str]) -> str:

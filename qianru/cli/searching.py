@@ -196,8 +196,11 @@ def source(hit: Hit, root: Path) -> str:
     root: the folder that the paths of passages are seen from
     """
     path, line = hit.fields.get("path"), hit.fields.get("line")
-    if not isinstance(path, str):
-        return hit.id
+    return file_line(path, line, root) if isinstance(path, str) else hit.id
+
+
+def file_line(path: str, line: object, root: Path) -> str:
+    """path:line, short where it lies below here; the line may be None."""
     here, whole = Path.cwd(), root / path
     below = whole.is_relative_to(here)
     short = str(whole.relative_to(here)) if below else str(whole) if os.path.exists(whole) else path  # noqa: PTH110   never raises, whatever the name

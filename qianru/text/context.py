@@ -12,6 +12,7 @@ from qianru.errors import BadInput
 from qianru.text.analyze import SEARCH, Analyzer
 from qianru.text.normalize import fold
 from qianru.text.sentences import sentences
+from qianru.text.stopwords import stop_words
 
 Count = Callable[[str], int]
 """How many tokens a text has."""
@@ -30,7 +31,7 @@ class Found:
     """A passage that a search found.
 
     document, number: which passage of which document; those with following numbers are neighbours
-    line: of the file, where the text begins
+    line: of the file, where the text begins;  runs_on: whether the lines after it are the file's next ones
     """
 
     text: str
@@ -38,17 +39,22 @@ class Found:
     number: int = 0
     line: int | None = None
     heading: str = ""
+    runs_on: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a stretch: stretch.text[start:end]. worth: by words and place;  words: the share of the query's
-    words that it holds, weighted by how rare they are, 0 to 1."""
+    """A sentence of a stretch: stretch.text[start:end].
+
+    worth: by words and place;  words: the share of the query's words that it holds, weighted by how rare they are
+    line: of the file, where the sentence begins
+    """
 
     start: int
     end: int
     worth: float
     words: float
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,13 @@ class _Unit:
     @property
     def text(self) -> str:
         return self.found.text[self.start : self.end]
+
+    @property
+    def line(self) -> int | None:
+        line = self.found.line
+        if line is None or not self.found.runs_on:
+            return line
+        return line + self.found.text.count("\n", 0, self.start)
 
 
 def pack(
@@ -161,15 +174,17 @@ def _shared(before: Sequence[str], after: Sequence[str]) -> int:
 def _judge(query: str, units: Sequence[_Unit], found: Sequence[Found], analyzer: Analyzer) -> None:
     """Says what each sentence is worth."""
     asked = list(dict.fromkeys(analyzer.tokens(query)))
+    common = stop_words("zh") | stop_words("en")
+    said = [word for word in asked if word not in common] or asked
     wanted = set(asked)
     holding = Counter(word for one in found for word in set(analyzer.tokens(one.text)) & wanted)
     rare = {word: log(1 + (len(found) - holding[word] + 0.5) / (holding[word] + 0.5)) for word in asked}
-    in_all = sum(rare.values()) or 1.0
+    in_all = sum(rare[word] for word in said) or 1.0
     mean = sum(len(unit.text) for unit in units) / max(len(units), 1)
     told: list[float] = []
     for unit in units:
         counts = Counter(word for word in analyzer.tokens(unit.text) if word in wanted)
-        unit.words = sum(rare[word] for word in counts) / in_all
+        unit.words = sum(rare[word] for word in said if word in counts) / in_all
         damped = K1 * (1 - B + B * len(unit.text) / mean)
         told.append(sum(rare[word] * n * (K1 + 1) / (n + damped) for word, n in counts.items()))
     best = max(told, default=0.0) or 1.0
@@ -185,7 +200,7 @@ def _chosen(units: Sequence[_Unit], budget: int) -> list[_Unit]:
     for unit in sorted(units, key=lambda unit: -unit.worth):
         if unit.cost > budget:
             continue
-        pairs = _pairs(unit.text)
+        pairs = letter_pairs(unit.text)
         if pairs and any(_alike(pairs, n, other) for n, other in said):
             continue
         chosen.append(unit)
@@ -194,7 +209,12 @@ def _chosen(units: Sequence[_Unit], budget: int) -> list[_Unit]:
     return chosen
 
 
-def _pairs(text: str) -> frozenset[str]:
+def letter_pairs(text: str) -> frozenset[str]:
+    """The pairs of letters of a text, whatever case, width, script and punctuation.
+
+    >>> sorted(letter_pairs("退貨，OK"))
+    ['ok', '货o', '退货']
+    """
     plain = "".join(_SPOKEN.findall(fold(text, width=True, script=True).lower()))
     return frozenset(plain[i : i + 2] for i in range(max(len(plain) - 1, 1)) if plain)
 
@@ -226,13 +246,10 @@ def _stretch(run: Sequence[_Unit]) -> Stretch:
     text, placed = "", list[Sentence]()
     for i, unit in enumerate(run):
         text += _joint(run[i - 1], unit) if i else ""
-        placed.append(Sentence(len(text), len(text) + len(unit.text), unit.worth, unit.words))
+        placed.append(Sentence(len(text), len(text) + len(unit.text), unit.worth, unit.words, unit.line))
         text += unit.text
     best = min(run, key=lambda unit: unit.place)
-    first = run[0]
-    line = first.found.line
-    return Stretch(text, line if line is None else line + first.found.text.count("\n", 0, first.start), best.place,
-                   best.found, tuple(placed))
+    return Stretch(text, run[0].line, best.place, best.found, tuple(placed))
 
 
 def _joint(left: _Unit, right: _Unit) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from unicodedata import normalize
+
+from qianru.text.context import Stretch, letter_pairs
+from qianru.text.sentences import sentences
 
 LONGEST = 40           # characters between the brackets
 WIDEST = 20            # numbers of a range; a wider one is nobody's reading list
@@ -18,12 +22,16 @@ _NUMBERS = re.compile(rf"{_NUMBER.pattern}(?:(?:\s*[,、;]\s*|\s+){_NUMBER.patte
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A citation in an answer: answer[start:end] == "[2]", or "[7?]" where there is no passage 7."""
+    """A citation in an answer: answer[start:end] == "[2]", or "[7?]" where there is no passage 7.
+
+    line: of the passage's file, where the sentence begins that says most of what is cited; None where it is not known
+    """
 
     number: int
     start: int
     end: int
     resolved: bool
+    line: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,3 +115,25 @@ def without_citations(answer: str) -> str:
     '七天内可退，运费自理。'
     """
     return _BRACKETS.sub(lambda found: "" if cited_numbers(found[1]) else found[0], answer)
+
+
+def with_lines(citations: Sequence[Citation], answer: str, stretches: Sequence[Stretch]) -> tuple[Citation, ...]:
+    """The citations with the line that each of them most likely means.
+
+    The sentence before a citation is what it stands for; of the passage, the sentence is meant that shares the most
+    pairs of letters with that.
+    """
+    placed: list[Citation] = []
+    end, claim = 0, frozenset[str]()
+    for cited in citations:
+        before = answer[end : cited.start]
+        if spans := sentences(before):       # not right behind another citation: something new is said
+            claim = letter_pairs(before[spans[-1][0] :])
+        end = cited.end
+        line = None
+        if cited.resolved:
+            stretch = stretches[cited.number - 1]
+            told = [len(claim & letter_pairs(stretch.text[one.start : one.end])) for one in stretch.sentences]
+            line = stretch.sentences[told.index(max(told))].line
+        placed.append(replace(cited, line=line))
+    return tuple(placed)

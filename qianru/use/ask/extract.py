@@ -6,44 +6,58 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from qianru.text.context import Sentence, Stretch
+from qianru.text.context import Stretch
 
 MOST = 3               # sentences
-SHARE = 0.6            # of the best one's worth that each must have
-LEAST_WORDS = 0.25     # of the question's words, by their rarity, that the best one must hold
+SHARE = 0.7            # of the best one's score that each must have
+# Of 400 questions of DRCD and as many of CMRC put to DRCD's documents, which cannot answer them: 97 % of the ones have
+# an answer by this limit, 82 % of the others have none.
+LEAST_WORDS = 0.35     # of the question's words, by their rarity, that the best sentence must hold
+PLACE, FALL = 0.3, 2.0       # as in qianru.text.context, beside words that count 1 together
+INHERITED = 0.7        # of what a heading or question fits, by the sentence after it
 _HEADING = re.compile(r"\s*#{1,6}\s")
+_PICTURE = re.compile(r"!?\[[^\]]*\]\([^)]*\)")
 _SPOKEN = re.compile(r"\w")
 
 
 class Extract(NamedTuple):
-    """A sentence and the number of the passage that it stands in, from 1."""
+    """A sentence, the number of the passage that it stands in, from 1, and its line in the file."""
 
     number: int
     text: str
+    line: int | None
 
 
 def best_sentences(stretches: Sequence[Stretch]) -> list[Extract]:
     """At most MOST sentences, best first; none where no sentence holds enough of the question's words.
 
-    Headings and questions are no answers; what stands beside one that fits is (its neighbours lend it their worth).
+    Headings, questions and pictures are no answers, but what follows a heading or a question that fits may be one.
     """
-    told = list(_sentences(stretches))
-    if max((one.words for _, _, one in told), default=0.0) < LEAST_WORDS:
+    scored = [row for number, stretch in enumerate(stretches, 1) for row in _scored(number, stretch)]
+    if max((one.words for stretch in stretches for one in stretch.sentences), default=0.0) < LEAST_WORDS or not scored:
         return []
-    able = [row for row in told if _may_answer(row[1], stretches[row[0] - 1])]
-    able.sort(key=lambda row: -row[2].worth)
-    least = SHARE * able[0][2].worth if able else 0.0
-    return [Extract(number, text) for number, text, one in able[:MOST] if one.worth >= least]
+    scored.sort(key=lambda row: -row[0])
+    return [extract for score, extract in scored[:MOST] if score >= SHARE * scored[0][0]]
 
 
-def _sentences(stretches: Sequence[Stretch]) -> Iterator[tuple[int, str, Sentence]]:
-    for number, stretch in enumerate(stretches, 1):
-        for one in stretch.sentences:
-            yield number, stretch.text[one.start : one.end], one
+def _scored(number: int, stretch: Stretch) -> Iterator[tuple[float, Extract]]:
+    before = 0.0
+    for one in stretch.sentences:
+        text = stretch.text[one.start : one.end]
+        if _leads_on(text, stretch):
+            before = one.words
+        elif _says_something(text):
+            words = max(one.words, INHERITED * before)
+            yield words + PLACE * FALL / (FALL + stretch.place), Extract(number, " ".join(text.split()), one.line)
+            before = 0.0
 
 
-def _may_answer(text: str, stretch: Stretch) -> bool:
+def _leads_on(text: str, stretch: Stretch) -> bool:
+    """Whether it is a heading or a question, which what follows may answer."""
     plain = text.strip(" #\t")
-    if _HEADING.match(text) or plain in stretch.found.heading.split(" > "):
-        return False
-    return not plain.endswith(("？", "?")) and len(_SPOKEN.findall(plain)) > 1
+    heading = _HEADING.match(text) or plain in stretch.found.heading.split(" > ")
+    return bool(heading) or plain.endswith(("？", "?", "：", ":"))
+
+
+def _says_something(text: str) -> bool:
+    return len(_SPOKEN.findall(_PICTURE.sub("", text))) > 3

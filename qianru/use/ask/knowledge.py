@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import zip_longest
@@ -20,7 +20,7 @@ from qianru.text.analyze import SEARCH, Analyzer
 from qianru.text.context import Count, Found, Stretch, pack
 from qianru.types import Hit
 from qianru.use.ask.chat import Chat, Message
-from qianru.use.ask.citations import Marker
+from qianru.use.ask.citations import Marker, with_lines
 from qianru.use.ask.events import Answer, Done, Event, Passage, Passages, Text
 from qianru.use.ask.extract import best_sentences
 from qianru.use.ask.followup import as_history, rewritten, told_history, with_words_before
@@ -85,7 +85,7 @@ class KnowledgeBase:
                     done = event
         return Answer(text, done.citations, packed.passages, done.extractive, done.answered, packed.query)
 
-    def stream(self, question: str, history: History = ()) -> Iterator[Event]:
+    def stream(self, question: str, history: History = ()) -> Generator[Event, None, None]:
         """The same as it comes: Passages, then Text as long as there is any, then Done."""
         if not question.strip():
             raise BadInput("A question needs a word at least.")
@@ -105,7 +105,9 @@ class KnowledgeBase:
                 yield Text(safe)
         if rest := marker.close():
             yield Text(rest)
-        yield Done(tuple(marker.citations), extractive=False, answered=none.rstrip("。. ") not in told + rest)
+        told += rest
+        answered = none.rstrip("。. ") not in told
+        yield Done(with_lines(marker.citations, told, packed.stretches), extractive=False, answered=answered)
 
     def prompts(self, question: str) -> Prompts:
         """Those in the language to answer in."""
@@ -130,12 +132,14 @@ class KnowledgeBase:
     def _extracted(self, packed: Packed, none: str) -> Iterator[Event]:
         best = best_sentences(packed.stretches)
         marker = Marker(len(packed.passages))
-        for number, text in best:
+        told = ""
+        for one in best:
             # what looks like a citation in a sentence of the documents is none of ours
-            yield Text(marker.quote(" ".join(text.split())) + marker.feed(f"[{number}]") + marker.quote("\n"))
+            told += (line := marker.quote(one.text) + marker.feed(f"[{one.number}]") + marker.quote("\n"))
+            yield Text(line)
         if not best:
             yield Text(none)
-        yield Done(tuple(marker.citations), extractive=True, answered=bool(best))
+        yield Done(with_lines(marker.citations, told, packed.stretches), extractive=True, answered=bool(best))
 
     def _messages(
         self, question: str, history: Sequence[Message], packed: Packed, prompts: Prompts
@@ -150,19 +154,19 @@ def found_of(hit: Hit) -> Found:
     """A hit as packing sees it: passages of one file, and of one page or row of it, are neighbours by their numbers."""
     numbered = _NUMBERED.fullmatch(hit.id)
     path, line = hit.fields.get("path"), hit.fields.get("line")
-    heading = str(hit.fields.get("heading") or "")
-    if numbered is None or not isinstance(path, str) or numbered[1] != path:
-        return Found(hit.text, hit.id, 0, line if isinstance(line, int) else None, heading)
-    others = sorted((name, str(value)) for name, value in hit.fields.items() if name not in ("line", "heading"))
-    return Found(hit.text, repr(others), int(numbered[2]), line if isinstance(line, int) else None, heading)
+    document, number = hit.id, 0
+    if numbered is not None and numbered[1] == path:
+        document = repr(sorted((name, value) for name, value in hit.fields.items() if name not in ("line", "heading")))
+        number = int(numbered[2])
+    return Found(hit.text, document, number, line if isinstance(line, int) else None,
+                 str(hit.fields.get("heading") or ""), Path(str(path)).suffix.lower() in LINES)
 
 
 def passage_of(number: int, stretch: Stretch, hit: Hit) -> Passage:
     """A stretch under its number, with the place that it is cited by."""
     path = hit.fields.get("path")
-    source = path if isinstance(path, str) else hit.id
-    line = stretch.line if Path(source).suffix.lower() in LINES else stretch.found.line
-    return Passage(number, hit.id, stretch.text, source, line, stretch.found.heading)
+    return Passage(number, hit.id, stretch.text, path if isinstance(path, str) else hit.id, stretch.line,
+                   stretch.found.heading)
 
 
 def tag_for(passages: Iterable[Passage]) -> str:
