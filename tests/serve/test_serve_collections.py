@@ -12,6 +12,7 @@ import pytest
 from live_server import live, make_server, until
 
 from qianru.index.collection import Collection
+from qianru.runtime.options import Runtime
 from qianru.serve.batched import Batched
 from qianru.serve.keys import Keys
 from qianru.serve.options import Limits, Options
@@ -41,7 +42,7 @@ def open_server(poems: Path, places: dict[str, Path], tmp_path_factory: pytest.T
     """A server of the collection and of its model, which may make more of them."""
     options = Options(port=0, collections=tmp_path_factory.mktemp("shelf"), allow_write=True,
                       limits=Limits(k=50, queries=4, texts=100))
-    return made([str(places["tiny"]), str(places["reranker"]), str(poems)], options, Keys())
+    return made([str(places["tiny"]), str(places["reranker"]), str(poems)], options, Keys(), Runtime("float32"))
 
 
 @pytest.fixture(scope="module")
