@@ -12,6 +12,7 @@ from typer.exceptions import Abort, TyperException
 from qianru.cli import (
     asking,
     caring,
+    classifying,
     comparing,
     embedding,
     evaluating,
@@ -49,8 +50,9 @@ app = typer.Typer(
         "qianru similar hotels.csv --text desc --item Hilton",
     ),
 )
-for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training, evaluating,
-             judging, fetching, looking, tuning, grouping, caring, pushing, serving):      # as the help page has them
+for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training,
+             evaluating, judging, fetching, looking, tuning, grouping, classifying, caring, pushing,
+             serving):      # as the help page has them
     room.register(app)
 
 

@@ -31,7 +31,7 @@ class Learner:
     def __init__(self, train: Any) -> None:
         self._train = train
         n, d = train.shape
-        self._span = None if isinstance(train, np.ndarray) or not n < min(d, MOST_SPANNING) else _Span(train)
+        self._span = None if isinstance(train, np.ndarray) or not n < min(d, MOST_SPANNING) else Span(train)
 
     def predicted(self, rows: Sequence[int], labels: NDArray[np.int64], test: Any) -> NDArray[np.int64]:
         """(m,) the labels of the rows to test.
@@ -53,7 +53,7 @@ class Learner:
         return chosen
 
 
-class _Span:
+class Span:
     """Coordinates of sparse rows in the space that they span: the triangle L of train @ train.T = L @ L.T."""
 
     def __init__(self, train: Any) -> None:
