@@ -55,6 +55,13 @@ def serve(
     allow_write: Annotated[
         bool, typer.Option("--allow-write", help="Let requests create, change and delete collections.")
     ] = False,
+    chat_url: Annotated[
+        str | None, typer.Option(metavar="URL", show_default=False,
+                                 help="Endpoint of a chat model that writes answers; else $QIANRU_CHAT_URL.")
+    ] = None,
+    chat_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name there; else $QIANRU_CHAT_MODEL.", show_default=False)
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, rich_help_panel=SAFETY,
                                   help="Ask for keys, whose hashes this file holds; also $QIANRU_API_KEYS.")
@@ -90,10 +97,12 @@ def serve(
     """Serve models and collections over HTTP: OpenAI's, TEI's, Cohere's and ModelScope's routes, and a page."""
     from qianru.serve import keys as keyring, run
     from qianru.serve.options import Options
+    from qianru.use.ask.chat import Chat
 
     options = Options(host, port, tuple(host_name or ()), open_to_all, allow_write, collections, tuple(cors or ()),
                       stop_s, limits_of(limit or ()))
-    server = run.made(names or (), options, keyring.from_environment(keys), _runtime(precision, threads, max_tokens))
+    server = run.made(names or (), options, keyring.from_environment(keys), _runtime(precision, threads, max_tokens),
+                      Chat.from_environment(chat_url, chat_model))
     note(f"Serving {', '.join(served.name for served in server.models)} at http://{host}:{port}")
     run.serve(server)
 

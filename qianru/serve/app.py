@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -13,12 +14,12 @@ from starlette.responses import Response
 
 from qianru import __version__
 from qianru.errors import QianruError, RequestRefused
-from qianru.serve import cohere, collections, health, modelscope, openai, own, pages, tei
+from qianru.serve import ask, cohere, collections, health, maps, modelscope, openai, own, pages, tei
 from qianru.serve.answers import refusal
 from qianru.serve.guard import Guard
 from qianru.serve.server import Server
 
-DIALECTS = (health, openai, tei, cohere, modelscope, own, collections)
+DIALECTS = (health, openai, tei, cohere, modelscope, own, collections, ask, maps)
 
 
 def build(server: Server) -> FastAPI:
@@ -40,6 +41,7 @@ def build(server: Server) -> FastAPI:
     pages.mount(app)
     app.add_exception_handler(QianruError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_path)
+    app.add_exception_handler(RequestValidationError, _refuse_parameter)
     app.add_middleware(Guard, server=server)
     if server.options.cors:
         app.add_middleware(CORSMiddleware, allow_origins=server.options.cors, allow_methods=["GET", "POST", "DELETE"],
@@ -56,6 +58,13 @@ async def _refuse_path(request: Request, error: Exception) -> Response:
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _refuse_parameter(request: Request, error: Exception) -> Response:
+    """For a parameter in the address that is none."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return refusal(RequestRefused(f"{first['loc'][-1]}: {first['msg']}.", 422), request.scope["path"])
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

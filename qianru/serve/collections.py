@@ -134,6 +134,7 @@ async def delete(request: Request, name: str) -> Response:
     check_writing(server_of(request))
     shelf = shelf_of(request)
     await in_thread(request, lambda: shelf.delete(name))
+    server_of(request).maps.forget(name)
     return json_answer({"deleted": name})
 
 

@@ -19,7 +19,7 @@ class Limits:
     queue_s: a request that would wait longer for its first turn is refused with 429
     request_s: from the last byte of the question to the answer;  body_s: from its first byte to the last
     requests: in the house at once
-    k: hits, candidates and depth of a search;  queries: of one search
+    k: hits, candidates and depth of a search;  queries: of one search;  answers: that are being written at once
     """
 
     body_bytes: int = 8 << 20
@@ -34,6 +34,7 @@ class Limits:
     requests: int = 1024
     k: int = 1000
     queries: int = 64
+    answers: int = 8
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
     from qianru.runtime.options import Runtime
     from qianru.serve.server import Server
+    from qianru.use.ask.chat import Chat
 
 SWITCH_S = 0.001        # Python's threads change places: 5 ms by default, longer than a short query takes
 BACKLOG = 2048
 
 
-def made(named: Sequence[str], options: Options, keys: Keys, runtime: Runtime | None = None) -> Server:
+def made(
+    named: Sequence[str], options: Options, keys: Keys, runtime: Runtime | None = None, chat: Chat | None = None
+) -> Server:
     """A server of the models that are named, loaded but not started.
 
     named: each NAME=PLACE or a place: for qianru.load, or of a collection
+    chat: the model that writes answers from collections
     Raises BadInput for an address that is open to all without keys, and what loading raises.
     """
     require("fastapi", "serve", "Serving")
@@ -43,6 +47,7 @@ def made(named: Sequence[str], options: Options, keys: Keys, runtime: Runtime | 
     for given in libraries:
         server.shelf.add(given.place, None if given.named_by_place else given.name)
     server.shelf.add_all()
+    server.chat = chat
     if not len(models) and not len(server.shelf) and not (options.collections and options.allow_write):
         raise BadInput("There is nothing to serve. Name a model, a collection, or a folder of collections.")
     return server

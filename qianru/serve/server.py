@@ -13,6 +13,8 @@ from qianru.serve.metrics import Metrics
 from qianru.serve.models import Models
 from qianru.serve.options import Limits, Options
 from qianru.serve.shelf import Shelf
+from qianru.use.ask.chat import Chat
+from qianru.use.map import Maps
 
 log = logging.getLogger("qianru.serve")
 READERS = 2         # threads that tokenize long requests; the tokenizer gives Python's lock back
@@ -34,16 +36,20 @@ class Note:
 class Server:
     """One running server.
 
-    shelf: its collections;  ready: whether it takes requests;  held_bytes: of bodies;  n_requests: in the house
+    chat: the model that writes answers;  shelf: its collections;  maps: of them
+    ready: whether it takes requests;  held_bytes: of bodies;  n_requests, n_answers: in the house, being written
     """
 
     options: Options
     keys: Keys
     models: Models
+    chat: Chat | None = None
     shelf: Shelf = field(init=False)
     ready: bool = False
     held_bytes: int = 0
     n_requests: int = 0
+    n_answers: int = 0
+    maps: Maps = field(default_factory=Maps)
     metrics: Metrics = field(init=False)
     readers: ThreadPoolExecutor = field(init=False)
 
@@ -63,6 +69,7 @@ class Server:
     def stop(self) -> None:
         """Finishes what it has taken, and gives everything back."""
         self.ready = False
+        self.maps.close()
         self.shelf.close()
         if not self.models.stop(self.options.stop_s):
             log.error("Not all that was taken could be finished within %g seconds.", self.options.stop_s)

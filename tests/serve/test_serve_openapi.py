@@ -40,8 +40,8 @@ def test_every_route_is_told_with_examples(every: httpx.Client) -> None:
     for method, path, told in operations(every):
         assert told["tags"], path
         assert told.get("summary"), path
-        (status,) = [code for code in told["responses"] if code.startswith("2")]
-        assert any("example" in content for content in told["responses"][status]["content"].values()), path
+        for status in (code for code in told["responses"] if code.startswith("2")):
+            assert any("example" in content for content in told["responses"][status]["content"].values()), path
         if method == "post":
             assert told["requestBody"]["content"]["application/json"]["examples"], path
 
@@ -60,8 +60,6 @@ def test_the_examples_are_answered(every: httpx.Client) -> None:
                 body["plan"] = {}
             answer = every.post(path.replace("{name}", "laws"), json=body)
             expected = (424,) if path == "/embed_sparse" else (200, 202)
-            if path.endswith("/ask"):
-                continue
             assert answer.status_code in expected, (path, body, answer.text)
 
 
