@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from qianru.models.json_file import JsonFile
+    from qianru.runtime.options import Precision
     from qianru.runtime.packing import Packed
 
 BACKBONES = {
@@ -85,6 +86,10 @@ class Backbone(Protocol):
 
     def first_tokens(self, batch: Packed) -> Tensor:
         """(n, hidden) states of the first token of each row."""
+        ...
+
+    def fuse(self, precision: Precision) -> None:
+        """Told that all layers are packed in that precision: it may join them from now on."""
         ...
 
     def named_tensors(self) -> dict[str, Tensor]:

@@ -67,8 +67,8 @@ class CrossEncoder:
         *,
         runtime: Runtime,
     ) -> None:
+        from qianru.models.laid_out import lay_out
         from qianru.models.pair_network import PairNetwork
-        from qianru.runtime.linear import pack
 
         for option in ("truncate_dim", "normalize"):
             if getattr(runtime, option) is not None:
@@ -87,13 +87,10 @@ class CrossEncoder:
         self.network.eval()
         self.network.requires_grad_(False)
         self.network.to(self.device.name)
-        exact = self._probe() if self.device.precision == "int8" else None
-        release(self.network.source)
-        for layer in self.network.backbone.layers:   # one by one, or the weights would be in memory twice
-            pack(layer, self.device.precision)
-            release(self.network.source)
-        if exact is not None:
-            check_fidelity(name, exact, self._probe())
+        backbone, done_with = self.network.backbone, partial(release, self.network.source)
+        probes = lay_out(backbone, self.device.precision, done_with, self._probe)
+        if probes is not None:
+            check_fidelity(name, *probes)
         self._spec: ModelSpec | None = None
 
     @property

@@ -24,6 +24,7 @@ from qianru.models.json_file import JsonFile
 from qianru.models.weights import Weights
 from qianru.runtime.attention import attend
 from qianru.runtime.linear import Linear
+from qianru.runtime.options import Precision
 from qianru.runtime.packing import Packed
 
 PREFIXES = ("", "model.")
@@ -142,6 +143,9 @@ class Decoder(nn.Module):
         """(n, hidden) states of the first token of each row."""
         states: Tensor = self(batch)[batch.first]
         return states
+
+    def fuse(self, precision: Precision) -> None:
+        """Nothing: what stands between a decoder's products is left to torch."""
 
     def named_tensors(self) -> dict[str, Tensor]:
         """The parameters by their names in the file; not once they are packed."""

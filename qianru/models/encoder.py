@@ -9,7 +9,7 @@ Source: Devlin et al. 2019; Liu et al. 2019 (whose positions begin after the pad
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from qianru.errors import SpecMismatch
 from qianru.models.json_file import JsonFile
 from qianru.models.weights import Weights
 from qianru.runtime.attention import attend
+from qianru.runtime.block import Block, PostNorm, blocks_of
 from qianru.runtime.linear import Linear
+from qianru.runtime.options import Precision
 from qianru.runtime.packing import Packed
 
 AFTER_PADDING = ("roberta", "xlm-roberta")   # positions count from the padding token's id + 1; BERT's from 0
@@ -112,20 +114,19 @@ class Encoder(nn.Module):
         self.types = _embedding(weights, "embeddings.token_type_embeddings", config.n_types, hidden)
         self.norm = Norm(weights, "embeddings.LayerNorm", hidden, config.norm_eps)
         self.layers = nn.ModuleList(Layer(config, weights, f"encoder.layer.{i}.") for i in range(config.n_layers))
+        self._blocks: list[Block] = []
 
     def forward(self, batch: Packed) -> Tensor:
         """(total, hidden) states of all tokens."""
-        hidden = self._embed(batch)
-        for layer in self.layers:
-            hidden = layer(hidden, batch)   # (total, hidden)
-        return hidden
+        return self._through(batch, None)
 
     def first_tokens(self, batch: Packed) -> Tensor:
         """(n, hidden) states of the first token of each row; the last layer computes no others."""
-        hidden = self._embed(batch)
-        for i, layer in enumerate(self.layers, 1):
-            hidden = layer(hidden, batch, batch.first if i == len(self.layers) else None)
-        return hidden
+        return self._through(batch, batch.first)
+
+    def fuse(self, precision: Precision) -> None:
+        """Called when all layers are packed in that precision."""
+        self._blocks = blocks_of(cast("list[PostNorm]", list(self.layers)), precision)
 
     def named_tensors(self) -> dict[str, Tensor]:
         """The parameters by their names in the file; not once they are packed."""
@@ -136,6 +137,19 @@ class Encoder(nn.Module):
             assert isinstance(layer, Layer)
             tensors |= layer.named_tensors(f"encoder.layer.{i}.")
         return tensors
+
+    def _through(self, batch: Packed, only: Tensor | None) -> Tensor:
+        """(total, hidden), or (n, hidden) for the n tokens of `only`: the last layer computes no others."""
+        hidden = self._embed(batch)                  # (total, hidden)
+        last = len(self.layers) - 1
+        if self._blocks:
+            states = self._blocks[0].begin(hidden)
+            for i, block in enumerate(self._blocks):
+                states = block(states, batch, only if i == last else None)
+            return states.hidden
+        for i, layer in enumerate(self.layers):
+            hidden = layer(hidden, batch, only if i == last else None)
+        return hidden
 
     def _embed(self, batch: Packed) -> Tensor:
         places = batch.positions + self.config.first_position

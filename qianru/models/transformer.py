@@ -66,6 +66,7 @@ class Transformer:
         causal: bool | None = None,
         from_files: bool = False,
     ) -> None:
+        from qianru.models.laid_out import lay_out
         from qianru.models.network import Network
         from qianru.runtime.linear import pack
 
@@ -84,15 +85,11 @@ class Transformer:
         self.network.eval()
         self.network.to(self.device.name)
         if packed:
-            exact = self._probe() if self.device.precision == "int8" else None
             self.network.requires_grad_(False)
-            self._release()
-            for layer in self.network.backbone.layers:   # one by one, or the weights would be in memory twice
-                pack(layer, self.device.precision)
-                self._release()
+            probes = lay_out(self.network.backbone, self.device.precision, self._release, self._probe)
             pack(self.network.heads, "float32")   # they weigh nothing, and a rounded weight of a term would be seen
-            if exact is not None:
-                self.int8_cosine = check_fidelity(name, exact, self._probe())
+            if probes is not None:
+                self.int8_cosine = check_fidelity(name, *probes)
         else:
             self.network.float()   # gradients of a checkpoint in bfloat16 would be lost in rounding
         self._outline = ModelSpec(

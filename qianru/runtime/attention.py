@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from qianru.runtime.packing import Group, Packed
+from qianru.types import IntArray
 
 LONGEST_PRODUCT = 1024   # tokens; the scores of all pairs of longer texts would take too much memory
+FEW = 32                 # tokens of a batch; with more torch's own are quicker
 _NOTHING = torch.zeros(1, dtype=torch.bfloat16)   # to be multiplied by 0: baddbmm scales on its way, bmm does not
 
 
@@ -34,6 +36,28 @@ def attend(
         for group in batch.groups
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def attend_fused(qkv: Tensor, n_heads: int, batch: Packed) -> Tensor:
+    """(total, n_heads * d) the same without gradients, for query, key and value as one product makes them.
+
+    qkv: (total, 3 * n_heads * d) on the CPU
+    """
+    few = _few() if len(qkv) <= FEW else None
+    if few is not None:
+        return few(qkv, batch.offsets, n_heads)
+    parts = qkv.view(len(qkv), 3, n_heads, -1)
+    return attend(parts[:, 0], parts[:, 1], parts[:, 2], batch)
+
+
+@cache
+def _few() -> Callable[[Tensor, IntArray, int], Tensor] | None:
+    """For a few tokens, if numba is there."""
+    try:
+        from qianru.runtime.attention_numba import attend_few
+    except ImportError:
+        return None
+    return attend_few
 
 
 def _by_torch(

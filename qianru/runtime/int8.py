@@ -11,6 +11,7 @@ Source: Jacob et al. 2018 (arXiv 1712.05877), section 2.3, with a zero point for
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,22 +20,27 @@ from qianru.errors import BadInput
 from qianru.runtime import int8_torch
 
 
-def pack_int8(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor]:
+class Int8Linear:
     """(x, residual) -> activation(x W' + b) as bfloat16, or with the residual added as float32.
 
-    weight: (out, in) float32;  residual: float32 or None
-    Raises BadInput if this processor or this torch cannot.
+    multiply: codes (total, in) uint8 -> products (total, out) float32
+    sums, bias: (out,) float32, as the formula above has them
     """
-    multiply, sums = int8_multiplier(weight.detach().float())
-    shift = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
-    kernels = _kernels()
 
-    def apply(x: Tensor, residual: Tensor | None) -> Tensor:
-        codes, token_scale, zero = kernels.quantize(x.contiguous())
-        products = multiply(codes)                                          # (total, out) float32
-        return kernels.finish(products, token_scale, zero, sums, shift, activation, residual)
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
+        """weight: (out, in);  bias: (out,) or None. Raises BadInput if this processor or this torch cannot."""
+        self.multiply, self.sums = int8_multiplier(weight.detach().float())
+        self.bias = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
+        self.activation = activation
+        self.kernels = _kernels()
 
-    return apply
+    def __call__(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        codes, scale, zero = self.kernels.quantize(x.contiguous())
+        return self.finish(self.multiply(codes), scale, zero, residual)
+
+    def finish(self, products: Tensor, scale: Any, zero: Any, residual: Tensor | None = None) -> Tensor:
+        """What the products of codes with that scale and zero stand for."""
+        return self.kernels.finish(products, scale, zero, self.sums, self.bias, self.activation, residual)
 
 
 def can_multiply_int8() -> bool:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qianru.runtime.activations import ACTIVATIONS
-from qianru.runtime.compiled import bits_of, compiled, spread
-from qianru.runtime.int8_torch import SMALLEST, Kernels
+from qianru.runtime.compiled import bits_of, compiled, numbers_of, spread
+from qianru.runtime.int8_torch import FUSED, SMALLEST, Kernels
+from qianru.runtime.norm_numba import NormWeights
 
-FUSED = {"none": 0, "gelu": 1, "relu": 2}
-"""activation -> its number in the kernel; the others are torch's, in a pass of their own."""
 EDGE = 3.3             # erf(3.3) is 1 to 3e-6
 
 
@@ -41,31 +40,51 @@ ONE, HALF, LIMIT = np.float32(1), np.float32(0.5), np.float32(EDGE * 2**0.5)
 
 
 @compiled
+def _code(row: Any, bits: Any, codes: Any) -> Any:
+    """The scale and the zero point of the codes of one token; bits: the row's memory as int32."""
+    low, high = np.int32(0), np.int32(0)
+    for k in range(len(row)):   # floats in the order of whole numbers: 8 times as fast, the compiler can regroup those
+        ordered = bits[k] ^ ((bits[k] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+        low = min(low, ordered)
+        high = max(high, ordered)
+    edge_bits = np.empty(2, np.int32)
+    edge_bits[0] = low ^ ((low >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    edge_bits[1] = high
+    edges = edge_bits.view(np.float32)
+    step = max((edges[1] - edges[0]) / np.float32(255), np.float32(SMALLEST))
+    inverse = ONE / step
+    middle = np.float32(np.rint(-edges[0] * inverse))
+    shift = middle + HALF   # cutting off what follows the point then rounds
+    for k in range(len(row)):
+        codes[k] = np.uint8(np.int32(min(row[k] * inverse + shift, np.float32(255))))
+    return step, middle
+
+
+@compiled
+def _activate(row: Any, activation: int) -> None:
+    """By its number in FUSED, in place."""
+    if activation == 1:
+        for n in range(len(row)):
+            y = row[n]
+            z = min(max(y, -LIMIT), LIMIT)
+            u = CURVE * z * z - ONE
+            p = ((((((((C9 * u + C8) * u + C7) * u + C6) * u + C5) * u + C4) * u + C3) * u + C2) * u + C1) * u + C0
+            row[n] = HALF * y * (ONE + STEEP * z * p)
+    elif activation == 2:
+        for n in range(len(row)):
+            row[n] = max(row[n], np.float32(0))
+
+
+@compiled
 def _quantize_rows(x: Any, shift_bits: int, codes: Any, scale: Any, zero: Any, start: int, stop: int) -> None:
     """x: (total, in) the bits of float32 as uint32 (shift_bits 0) or of bfloat16 as uint16 (shift_bits 16)."""
     n = codes.shape[1]
-    row = np.empty(n, np.int32)
-    numbers = row.view(np.float32)
-    edges = np.empty(2, np.int32)
-    edge = edges.view(np.float32)
+    bits = np.empty(n, np.int32)
+    row = bits.view(np.float32)
     for t in range(start, stop):
         for k in range(n):
-            row[k] = np.int32(np.uint32(x[t, k]) << np.uint32(shift_bits))
-        low, high = np.int32(0), np.int32(0)
-        for k in range(n):   # floats in the order of whole numbers: 8 times as fast, for the compiler can regroup those
-            ordered = row[k] ^ ((row[k] >> np.int32(31)) & np.int32(0x7FFFFFFF))
-            low = min(low, ordered)
-            high = max(high, ordered)
-        edges[0] = low ^ ((low >> np.int32(31)) & np.int32(0x7FFFFFFF))
-        edges[1] = high
-        step = max((edge[1] - edge[0]) / np.float32(255), np.float32(SMALLEST))
-        inverse = ONE / step
-        middle = np.float32(np.rint(-edge[0] * inverse))
-        shift = middle + HALF   # cutting off what follows the point then rounds
-        for k in range(n):
-            codes[t, k] = np.uint8(np.int32(min(numbers[k] * inverse + shift, np.float32(255))))
-        scale[t] = step
-        zero[t] = middle
+            bits[k] = np.int32(np.uint32(x[t, k]) << np.uint32(shift_bits))
+        scale[t], zero[t] = _code(row, bits, codes[t])
 
 
 @compiled
@@ -83,16 +102,7 @@ def _finish_rows(
         row = products[t]
         for n in range(n_out):
             row[n] = factor * row[n] - offset * sums[n] + bias[n]
-        if activation == 1:
-            for n in range(n_out):
-                y = row[n]
-                z = min(max(y, -LIMIT), LIMIT)
-                u = CURVE * z * z - ONE
-                p = ((((((((C9 * u + C8) * u + C7) * u + C6) * u + C5) * u + C4) * u + C3) * u + C2) * u + C1) * u + C0
-                row[n] = HALF * y * (ONE + STEEP * z * p)
-        elif activation == 2:
-            for n in range(n_out):
-                row[n] = max(row[n], np.float32(0))
+        _activate(row, activation)
         if len(residual):
             for n in range(n_out):
                 row[n] += residual[t, n]
@@ -103,14 +113,47 @@ def _finish_rows(
                 half[t, n] = np.uint16((b + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
+@compiled
+def _onward_rows(
+    products: Any, bits: Any, scale: Any, zero: Any, sums: Any, bias: Any, activation: int, hidden: Any,
+    norm_weight: Any, norm_bias: Any, eps: Any, codes: Any, start: int, stop: int,
+) -> None:
+    """products: (total, out) float32, overwritten;  bits: the same memory as int32
+    scale, zero: (total,) of the codes that went in, overwritten with those of the codes that come out
+    hidden: (total, out) float32, added and overwritten with the norm of the sum, which is coded then; or without rows
+    """
+    n_out = products.shape[1]
+    size = np.float32(n_out)
+    for t in range(start, stop):
+        factor = scale[t]
+        offset = scale[t] * zero[t]
+        row = products[t]
+        for n in range(n_out):
+            row[n] = factor * row[n] - offset * sums[n] + bias[n]
+        _activate(row, activation)
+        if len(hidden):
+            states = hidden[t]
+            total = np.float32(0)
+            for n in range(n_out):
+                row[n] += states[n]
+                total += row[n]
+            mean = total / size
+            squares = np.float32(0)
+            for n in range(n_out):
+                squares += (row[n] - mean) * (row[n] - mean)
+            inverse = ONE / np.sqrt(squares / size + eps)
+            for n in range(n_out):
+                row[n] = (row[n] - mean) * inverse * norm_weight[n] + norm_bias[n]
+                states[n] = row[n]
+        scale[t], zero[t] = _code(row, bits[t], codes[t])
+
+
 def quantize(x: Tensor) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]:
     """As int8_torch's, but scale and zero are NumPy's, made in a tenth of the time; only finish needs them."""
     n = x.shape[0]
     codes = torch.empty(x.shape, dtype=torch.uint8)
     scale, zero = np.empty(n, np.float32), np.empty(n, np.float32)
-    half = x.dtype == torch.bfloat16
-    numbers = bits_of(x) if half else x.float().numpy().view(np.uint32)
-    spread(_quantize_rows, (numbers, 16 if half else 0, codes.numpy(), scale, zero), n)
+    spread(_quantize_rows, (*numbers_of(x), codes.numpy(), scale, zero), n)
     return codes, scale, zero
 
 
@@ -132,8 +175,28 @@ def finish(
     return y.bfloat16() if residual is None else y + residual
 
 
+def onward(
+    products: Tensor, scale: NDArray[np.float32], zero: NDArray[np.float32], sums: Tensor, bias: Tensor,
+    activation: str, hidden: Tensor | None, norm: NormWeights | None,
+) -> Tensor:
+    """From products of codes to the codes for the next product, in one go: (total, out) uint8.
+
+    scale, zero: (total,) of the codes that went in; they become those of the codes that come out
+    hidden: (total, out) float32, added after the activation and overwritten with the norm of the sum, which is coded
+        then; None, and no norm, to code what the activation gives
+    """
+    numbers = products.numpy()
+    codes = torch.empty(products.shape, dtype=torch.uint8)
+    states = _NO_NUMBERS if hidden is None else hidden.numpy()
+    rows = (numbers, numbers.view(np.int32), scale, zero, sums.numpy(), bias.numpy(), FUSED[activation], states,
+            *(norm or _NO_NORM), codes.numpy())
+    spread(_onward_rows, rows, len(numbers))
+    return codes
+
+
 _NO_BITS = np.zeros((0, 1), np.uint16)
 _NO_NUMBERS = np.zeros((0, 1), np.float32)
+_NO_NORM = NormWeights(_NO_NUMBERS[:, 0], _NO_NUMBERS[:, 0], np.float32(0))
 
 
 NUMBA = Kernels(quantize, finish)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from qianru.runtime.activations import ACTIVATIONS
 
+FUSED = {"none": 0, "gelu": 1, "relu": 2}
+"""activation -> its number in numba's kernels; the others are torch's, in a pass of their own."""
 SMALLEST = 1e-12   # of a scale: a token whose numbers are all alike must not divide by 0
 
 

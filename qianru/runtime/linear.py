@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from qianru.runtime import product
 from qianru.runtime.activations import ACTIVATIONS
-from qianru.runtime.int8 import pack_int8
+from qianru.runtime.int8 import Int8Linear
 from qianru.runtime.options import Precision
 
 FUSED = {"none": ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
@@ -38,12 +38,12 @@ class Linear(nn.Module):
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
         self.activation = activation
         self.dropout = 0.0
-        self._apply_packed: Callable[[Tensor, Tensor | None], Tensor] | None = None
+        self.packed: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(…, in) -> (…, out); the residual, of the result's shape, is added last."""
-        if self._apply_packed is not None:
-            return self._apply_packed(x, residual)
+        if self.packed is not None:
+            return self.packed(x, residual)
         bias = None if self.bias is None else self.bias.float()
         y = ACTIVATIONS[self.activation](product.linear(x.float(), self.weight.float(), bias))   # whatever the file
         if self.dropout and self.training:
@@ -58,14 +58,14 @@ def pack(module: nn.Module, precision: Precision) -> None:
         if not isinstance(linear, Linear):
             continue
         if precision == "int8":
-            linear._apply_packed = pack_int8(linear.weight, linear.bias, linear.activation)
+            linear.packed = Int8Linear(linear.weight, linear.bias, linear.activation)
         else:
-            linear._apply_packed = _packed(linear, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+            linear.packed = _laid_out(linear, torch.bfloat16 if precision == "bfloat16" else torch.float32)
         linear.register_parameter("weight", None)
         linear.register_parameter("bias", None)
 
 
-def _packed(linear: Linear, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], Tensor]:
+def _laid_out(linear: Linear, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], Tensor]:
     weight = linear.weight.detach().to(dtype)
     bias = None if linear.bias is None else linear.bias.detach().to(dtype)
     packed = None if weight.is_cuda else _onednn(weight, bias, linear.activation)

@@ -45,7 +45,7 @@ class Adapted(Linear):
         self.second = nn.Parameter(torch.zeros(n_out, config.rank, device=self.fixed.device))
         self.scale = config.alpha / config.rank
         self.activation, self.dropout = linear.activation, linear.dropout
-        self._apply_packed = None
+        self.packed = None
 
     @property
     def weight(self) -> Tensor:   # type: ignore[override]

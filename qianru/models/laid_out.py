@@ -1,0 +1,39 @@
+"""The layers of a network, laid out for the processor one by one, or their weights would be in memory twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from qianru.models.backbone import Backbone
+from qianru.runtime.linear import pack
+from qianru.runtime.options import Precision
+from qianru.types import FloatArray
+
+
+def lay_out(
+    backbone: Backbone, precision: Precision, release: Callable[[], None], probe: Callable[[], FloatArray]
+) -> tuple[FloatArray, FloatArray] | None:
+    """What probe gave before and after, if the precision is one to be watched: int8.
+
+    release: called after each layer: nobody reads its weights as they came any more
+    probe: one forward pass;  each layer is laid out behind it, so that its weights come from the disk only once
+    """
+    def lay_out_one(layer: Any, *states: Any) -> None:
+        with torch.inference_mode(False):
+            pack(layer, precision)
+        release()
+
+    if precision != "int8":
+        for layer in backbone.layers:
+            lay_out_one(layer)
+        backbone.fuse(precision)
+        return None
+    hooks = [layer.register_forward_hook(lay_out_one) for layer in backbone.layers]
+    exact = probe()
+    for hook in hooks:
+        hook.remove()
+    backbone.fuse(precision)
+    return exact, probe()
