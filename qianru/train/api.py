@@ -62,6 +62,7 @@ def train(
     from qianru.train.processes import Processes
     from qianru.train.publish import publish
     from qianru.train.record import draw_curves
+    from qianru.train.stage import EmbedStage
     from qianru.train.start import load_trainable, mix_in_start, prepare, source_folder
     from qianru.train.static_files import load_static, publish_static, with_usual
     from qianru.train.word2vec import is_word2vec, train_word2vec
@@ -89,8 +90,10 @@ def train(
         fingerprints = {data.config.path: data.fingerprint for data in sets}
         belongs = {**_fixed(config), "data": fingerprints, "weights": model.spec.fingerprint,
                    "processes": processes.size}
-        loop = Loop(config, _stage(config, model, sets, processes), model, sets, run, belongs, evaluate=evaluate,
-                    on_step=on_step, processes=processes)
+        stage = _stage(config, model, sets, processes)
+        if isinstance(stage, EmbedStage) and stage.distiller:
+            belongs["teacher"] = stage.distiller.teacher.fingerprint
+        loop = Loop(config, stage, model, sets, run, belongs, evaluate=evaluate, on_step=on_step, processes=processes)
         if not (resume and loop.resume()) and processes.first:
             run.mkdir(parents=True, exist_ok=True)
             loop.log.cut(-1)       # of a run that was killed before its first checkpoint
@@ -119,6 +122,9 @@ def _stage(
     from qianru.train.stage import EmbedStage
     from qianru.train.static import StaticLearner, StaticStage
 
+    if config.distil and (config.pretrain or isinstance(model, StaticLearner)):
+        raise BadInput("A teacher's vectors are imitated by transformers that learn from pairs or plain texts. Leave "
+                       "distil out.")
     if isinstance(model, StaticLearner):
         return StaticStage(config, model, sets)
     if config.pretrain is None:
@@ -133,7 +139,7 @@ def settled(config: TrainConfig, hidden_size: int, device: str, sets: Sequence[D
     from qianru.train.data.sampler import Sampler
     from qianru.train.optimizer import usual_lr
 
-    plain = config.pretrain is None and any(data.task == "plain" for data in sets)
+    plain = config.pretrain is None and config.distil is None and any(data.task == "plain" for data in sets)
     if plain and config.dropout == 0:
         raise BadInput("Plain texts are told apart from themselves by dropout alone (SimCSE). Use dropout = 0.1.")
     smallest = min(len(data) for data in sets)

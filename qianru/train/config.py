@@ -8,6 +8,7 @@ from typing import Literal
 
 from qianru.errors import BadInput
 from qianru.train.data.sets import DataConfig
+from qianru.train.distil import DistilConfig
 from qianru.train.lora import LoraConfig
 from qianru.train.objective import LossConfig
 from qianru.train.optimizer import OptimizerConfig
@@ -28,6 +29,7 @@ class TrainConfig:
     data: sets; a batch comes from one of them
     pretrain: guess hidden tokens of the texts, in place of the loss
     static, word2vec: what a new static table, new word vectors are like
+    distil: imitate a teacher's vectors, beside the loss or, with plain texts, alone
     lora: train thin matrices beside the layers' fixed weights; the result holds their sum
     start_share: of the weights that it began with, mixed into the result: less is forgotten
         (LM-Cocktail, Xiao et al. 2023)
@@ -55,6 +57,7 @@ class TrainConfig:
     pretrain: PretrainConfig | None = None
     static: StaticConfig | None = None
     word2vec: Word2VecConfig | None = None
+    distil: DistilConfig | None = None
     lora: LoraConfig | None = None
     start_share: float = 0.0
     hold_out: float = 0.0

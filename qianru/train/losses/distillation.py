@@ -77,3 +77,16 @@ def embedding_distance(vectors: Tensor, teacher: Tensor, distance: Distance = "c
         lengths: Tensor = torch.linalg.vector_norm(vectors - teacher, dim=-1)
         return lengths.mean()
     return functional.mse_loss(vectors, teacher)
+
+
+def similarity_distance(vectors: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the similarities of each two texts, student's and teacher's; widths may differ.
+
+    vectors: (n, d);  teacher: (n, e);  all of length 1
+    Source: Zhang et al. 2024 (Jasper and Stella, arXiv 2412.19048), eq. 2.
+
+    >>> both = torch.eye(2)
+    >>> similarity_distance(both, torch.tensor([[1.0], [1.0]])).item()     # 0 in place of 1 twice, of four
+    0.5
+    """
+    return functional.mse_loss(vectors @ vectors.T, teacher @ teacher.T)
