@@ -65,12 +65,14 @@ class Search:
     corpus: makes an iterator of (id, text) anew at each call
     qrels: query -> document -> grade, from 1 relevant
     candidates: query -> the documents to rank; None to rank all
+    answers: query -> the sentence of a document that holds its answer; None where it is the document that counts
     """
 
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     corpus: Callable[[], Iterator[tuple[str, str]]]
     candidates: Mapping[str, Sequence[str]] | None = field(default=None)
+    answers: Mapping[str, str] | None = field(default=None)
 
 
 Data: TypeAlias = Labelled | Clusters | Pairs | Search
@@ -88,6 +90,10 @@ def read_data(task: Task, places: Places) -> Data:
         return reader.clusters()
     if task.type in ("STS", "PairClassification", "BitextMining"):
         return reader.pairs()
+    if task.type == "Answering":
+        from qianru.evaluate.answering import read_answers
+
+        return read_answers(task, places)
     from qianru.evaluate.searches import read_search
 
     return read_search(task, places)

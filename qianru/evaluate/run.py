@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qianru import __version__
 from qianru.errors import QianruError
+from qianru.evaluate.answering import answer
 from qianru.evaluate.data import Clusters, Data, Labelled, Pairs, Search, read_data
 from qianru.evaluate.encode import Encoder, encoder_for, prompts_used, roles_of
 from qianru.evaluate.fitting import fitted_on
@@ -124,6 +125,8 @@ def _judged(encoder: Encoder, task: Task, data: Data, how: How) -> Outcome:
     if isinstance(data, Pairs):
         mining = task.type == "BitextMining"
         return (mine_bitext if mining else judge_pairs)(encoder, task, data, how.weights)
+    if data.answers is not None:
+        return answer(encoder, data, how.weights, how.memory_bytes)
     if data.candidates is not None:
         return rerank(encoder, task, data, how.weights)
     return retrieve(encoder, task, data, SearchPlan(DEPTH, how.weights, how.memory_bytes))

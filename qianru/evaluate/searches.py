@@ -109,21 +109,26 @@ def _squad(task: Task, places: Places) -> Search:
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     documents: dict[str, str] = {}        # text -> id
+    for text, questions in squad_paragraphs(task, places):
+        name = documents.setdefault(text.strip(), f"p{len(documents)}")
+        for query, question, _ in questions:
+            queries[query] = question
+            qrels[query] = {name: 1}
+    return Search(queries, qrels, lambda: ((name, text) for text, name in documents.items()))
+
+
+def squad_paragraphs(task: Task, places: Places) -> Iterator[tuple[str, list[tuple[str, str, list[Any]]]]]:
+    """(text, questions) of each paragraph of SQuAD's JSON; a question is (id, text, answers as they stand there)."""
     for path in places.files(task, "file"):
         said = read_json(path)
         try:
-            paragraphs = list(chain.from_iterable(article["paragraphs"] for article in said["data"]))
-            for paragraph in paragraphs:
-                text = as_text(task, paragraph["context"], "context").strip()
-                name = documents.setdefault(text, f"p{len(documents)}")
-                for question in paragraph["qas"]:
-                    query = str(question["id"])
-                    queries[query] = as_text(task, question["question"], "question")
-                    qrels[query] = {name: 1}
+            for paragraph in chain.from_iterable(article["paragraphs"] for article in said["data"]):
+                yield as_text(task, paragraph["context"], "context"), [
+                    (str(one["id"]), as_text(task, one["question"], "question"), list(one.get("answers") or ()))
+                    for one in paragraph["qas"]]
         except (KeyError, TypeError) as error:
             raise SpecMismatch(f"{path} is not laid out as SQuAD is: data, paragraphs, context, qas, question, id; "
                                f"{error!r}.") from error
-    return Search(queries, qrels, lambda: ((name, text) for text, name in documents.items()))
 
 
 def _grade(task: Task, value: Any) -> int:

@@ -14,13 +14,13 @@ from qianru.errors import BadFile, BadInput, SpecMismatch, UnknownName
 from qianru.models.catalogue import HubName
 from qianru.types import Role
 
-TaskType: TypeAlias = Literal["BitextMining", "Classification", "Clustering", "PairClassification", "Reranking",
-                              "Retrieval", "STS"]
+TaskType: TypeAlias = Literal["Answering", "BitextMining", "Classification", "Clustering", "PairClassification",
+                              "Reranking", "Retrieval", "STS"]
 TYPES: tuple[TaskType, ...] = get_args(TaskType)
 LAYOUTS = ("hub", "table", "parts", "squad")
 MAIN_SCORES: Mapping[TaskType, str] = {
-    "BitextMining": "f1", "Classification": "accuracy", "Clustering": "v_measure", "PairClassification": "max_ap",
-    "Reranking": "map_at_1000", "Retrieval": "ndcg_at_10", "STS": "cosine_spearman",
+    "Answering": "packed_at_1000", "BitextMining": "f1", "Classification": "accuracy", "Clustering": "v_measure",
+    "PairClassification": "max_ap", "Reranking": "map_at_1000", "Retrieval": "ndcg_at_10", "STS": "cosine_spearman",
 }
 INSTRUCTIONS: Mapping[TaskType, str] = {
     "BitextMining": "Retrieve parallel sentences.", "Classification": "Classify user passages.",
@@ -28,7 +28,7 @@ INSTRUCTIONS: Mapping[TaskType, str] = {
     "PairClassification": "Retrieve text that are semantically similar to the given text.",
 }
 """What mteb asks where a task says nothing. For queries the model's own prompt is better."""
-ASYMMETRIC: tuple[TaskType, ...] = ("Retrieval", "Reranking")
+ASYMMETRIC: tuple[TaskType, ...] = ("Retrieval", "Reranking", "Answering")
 LABELLED: tuple[TaskType, ...] = ("Classification", "Clustering")
 TASK_FILE = ".toml"
 

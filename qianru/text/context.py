@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -24,6 +24,7 @@ K1, B = 1.2, 0.3             # Robertson's, over sentences
 ALIKE = 0.9                  # Jaccard of pairs of characters, from which on two sentences say the same
 GAP = " … "
 _SPOKEN = re.compile(r"\w")
+_NUMERALS = re.compile("[0-9零〇一二两三四五六七八九十百千万]")      # who differs in one says something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,24 @@ def pack(
     >>> [stretch.text for stretch in pack("几天内可以退货", found, 14, count=len)]
     ['运费自理。七天内可以退货。']
     """
-    if budget < 1:
-        raise BadInput(f"A context has room for at least one token, not {budget}.")
+    return next(pack_each(query, found, [budget], count=count, analyzer=analyzer))
+
+
+def pack_each(
+    query: str, found: Sequence[Found], budgets: Iterable[int], *, count: Count, analyzer: Analyzer = SEARCH
+) -> Iterator[list[Stretch]]:
+    """As pack, for several budgets: the sentences are judged once."""
     units = _units(found)
     for unit in units:
         unit.cost = count(unit.text)
-    _judge(query, units, found, analyzer)
+    _judge(query, units, len(found), analyzer)
+    for budget in budgets:
+        if budget < 1:
+            raise BadInput(f"A context has room for at least one token, not {budget}.")
+        yield _packed(units, budget, count)
+
+
+def _packed(units: Sequence[_Unit], budget: int, count: Count) -> list[Stretch]:
     chosen = _chosen(units, budget)
     while chosen:
         stretches = [_stretch(run) for run in _runs(chosen)]
@@ -171,19 +184,20 @@ def _shared(before: Sequence[str], after: Sequence[str]) -> int:
     return next((n for n in range(min(len(before), len(after)), 0, -1) if before[-n:] == after[:n]), 0)
 
 
-def _judge(query: str, units: Sequence[_Unit], found: Sequence[Found], analyzer: Analyzer) -> None:
-    """Says what each sentence is worth."""
+def _judge(query: str, units: Sequence[_Unit], n_found: int, analyzer: Analyzer) -> None:
+    """Says what each sentence is worth. How rare a word is, is counted over the passages."""
     asked = list(dict.fromkeys(analyzer.tokens(query)))
     common = stop_words("zh") | stop_words("en")
     said = [word for word in asked if word not in common] or asked
     wanted = set(asked)
-    holding = Counter(word for one in found for word in set(analyzer.tokens(one.text)) & wanted)
-    rare = {word: log(1 + (len(found) - holding[word] + 0.5) / (holding[word] + 0.5)) for word in asked}
+    shared = [Counter(word for word in analyzer.tokens(unit.text) if word in wanted) for unit in units]
+    holding = Counter(word for word, _ in {(word, id(unit.found)) for unit, counts in zip(units, shared, strict=True)
+                                           for word in counts})
+    rare = {word: log(1 + (n_found - holding[word] + 0.5) / (holding[word] + 0.5)) for word in asked}
     in_all = sum(rare[word] for word in said) or 1.0
     mean = sum(len(unit.text) for unit in units) / max(len(units), 1)
     told: list[float] = []
-    for unit in units:
-        counts = Counter(word for word in analyzer.tokens(unit.text) if word in wanted)
+    for unit, counts in zip(units, shared, strict=True):
         unit.words = sum(rare[word] for word in said if word in counts) / in_all
         damped = K1 * (1 - B + B * len(unit.text) / mean)
         told.append(sum(rare[word] * n * (K1 + 1) / (n + damped) for word, n in counts.items()))
@@ -196,15 +210,15 @@ def _judge(query: str, units: Sequence[_Unit], found: Sequence[Found], analyzer:
 def _chosen(units: Sequence[_Unit], budget: int) -> list[_Unit]:
     """The most worthy that fit, in that order, none that says what another one does."""
     chosen: list[_Unit] = []
-    said: list[tuple[int, frozenset[str]]] = []
+    said: list[tuple[str, frozenset[str]]] = []
     for unit in sorted(units, key=lambda unit: -unit.worth):
         if unit.cost > budget:
             continue
-        pairs = letter_pairs(unit.text)
-        if pairs and any(_alike(pairs, n, other) for n, other in said):
+        pairs, numbers = letter_pairs(unit.text), "".join(_NUMERALS.findall(unit.text))
+        if pairs and any(numbers == others and _alike(pairs, other) for others, other in said):
             continue
         chosen.append(unit)
-        said.append((len(pairs), pairs))
+        said.append((numbers, pairs))
         budget -= unit.cost
     return chosen
 
@@ -219,8 +233,8 @@ def letter_pairs(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + 2] for i in range(max(len(plain) - 1, 1)) if plain)
 
 
-def _alike(pairs: frozenset[str], n: int, other: frozenset[str]) -> bool:
-    if min(len(pairs), n) < ALIKE * max(len(pairs), n):
+def _alike(pairs: frozenset[str], other: frozenset[str]) -> bool:
+    if min(len(pairs), len(other)) < ALIKE * max(len(pairs), len(other)):
         return False
     return len(pairs & other) >= ALIKE * len(pairs | other)
 
