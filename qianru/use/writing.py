@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from qianru.errors import StorageFailed
+from qianru.errors import QianruError, StorageFailed
 
 
 @contextmanager
@@ -23,6 +23,8 @@ def written(path: str | Path, *, newline: str = "\n") -> Iterator[TextIO]:
         with new.open("x", encoding="utf-8", errors="replace", newline=newline) as file:
             yield file
         new.replace(path)
+    except QianruError:         # of what writes; some of these are OSErrors
+        raise
     except OSError as error:
         raise StorageFailed(f"'{path}' could not be written: {error.strerror or error}. What stood there before is "
                             "intact; free some space or name another place.") from error

@@ -15,8 +15,9 @@ from qianru.models.base import Model, as_texts
 from qianru.models.files import Stored, read_folder, write_folder
 from qianru.models.joined import Storable
 from qianru.types import FloatArray, Progress
+from qianru.use.classify.calibration import Calibration
 from qianru.use.classify.features import features
-from qianru.use.classify.head import Head, shares
+from qianru.use.classify.head import Head
 
 AT_ONCE = 4096      # texts that are embedded before their labels are told
 
@@ -35,18 +36,18 @@ class Classifier:
     """Tells the labels of texts.
 
     labels: in the order of probabilities
-    temperature: divides the logits, so that of predictions with a confidence of 0.8 about 80 % are right
-    min_confidence: below it the classifier abstains;  precision: that it was chosen for, None if for none
+    calibration: makes of logits probabilities that come true
+    min_confidence: below it the classifier abstains
     name: what qianru.load loads the model by; a transformer that has a name is not copied into the folder
     """
 
     family: ClassVar[str] = "classifier"
 
     def __init__(
-        self, model: Model, labels: Sequence[str], head: Head, temperature: float = 1.0, *,
+        self, model: Model, labels: Sequence[str], head: Head, calibration: Calibration = Calibration(), *,
         min_confidence: float = 0.0, name: str | None = None,
     ) -> None:
-        self.model, self.labels, self.head, self.temperature = model, tuple(labels), head, temperature
+        self.model, self.labels, self.head, self.calibration = model, tuple(labels), head, calibration
         self.min_confidence, self.name = min_confidence, name
 
     def predict(self, texts: Sequence[str], *, progress: Progress | None = None) -> Predictions:
@@ -61,7 +62,7 @@ class Classifier:
             if vectors.shape[1] != self.head.weights.shape[1]:
                 raise ModelMismatch(f"The model makes {vectors.shape[1]} numbers of a text; the classifier learnt from "
                                     f"{self.head.weights.shape[1]}. Load it with the model that it learnt from.")
-            parts.append(shares(self.head.logits(vectors), self.temperature))
+            parts.append(self.calibration.probabilities(self.head.logits(vectors)))
             if progress is not None:
                 progress(min(start + AT_ONCE, len(listed)), len(listed))
         return told(np.concatenate(parts), self.labels, self.min_confidence)
@@ -76,7 +77,7 @@ class Classifier:
     def stored(self) -> Stored:
         """What the folder holds."""
         settings: dict[str, Any] = {
-            "temperature": self.temperature, "min_confidence": self.min_confidence,
+            **self.calibration._asdict(), "min_confidence": self.min_confidence,
             "fingerprint": self.model.spec.fingerprint, "model": None,
         }
         parts: dict[str, Stored] = {}
@@ -107,7 +108,8 @@ class Classifier:
                                 "model that it learnt from, or fit it again.")
         labels = stored.word_list("labels")
         head = Head(stored.array("weights", (len(labels), None)), stored.array("bias", (len(labels),)))
-        return cls(model, labels, head, stored.setting("temperature", float),
+        calibration = Calibration(*(stored.setting(name, float) for name in Calibration._fields))
+        return cls(model, labels, head, calibration,
                    min_confidence=stored.setting("min_confidence", float), name=name)
 
 

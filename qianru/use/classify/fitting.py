@@ -14,9 +14,10 @@ from qianru.errors import BadInput, ShapeMismatch
 from qianru.models.base import Fittable, Model, as_texts
 from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.calibrate import threshold_for
+from qianru.use.classify.calibration import calibration_error, fit_calibration
 from qianru.use.classify.classifier import Classifier
 from qianru.use.classify.features import features
-from qianru.use.classify.head import best_temperature, calibration_error, learnt, shares
+from qianru.use.classify.head import learnt
 from qianru.use.duplicates import find_duplicates
 from qianru.use.material import word_model
 
@@ -67,7 +68,7 @@ def fit_classifier(
     model: any that makes dense or sparse vectors; by default TF-IDF over words and characters, fitted on these texts
     precision: abstain where needed so that of all labels told at least this share is right; None to tell every label
     name: what the model was loaded by, see Classifier;  progress: counts heads that are learnt
-    Calibrated by a temperature on what 5 folds say of texts that they did not learn from; near-duplicates share a fold.
+    Calibrated on what 5 folds say of texts that they did not learn from; near-duplicates share a fold.
     Raises BadInput for labels that cannot be learnt or a precision that cannot be reached.
     """
     texts, names = as_texts(texts), checked_labels(texts, labels)
@@ -86,9 +87,9 @@ def fit_classifier(
     ready = word_model().fit(texts) if model is None else model
     head = learnt(features(ready, texts), truth, len(names))
     step()
-    temperature = best_temperature(logits, truth)
+    calibration = fit_calibration(logits, truth)
     judgment, cut = _judged(logits, truth, folds, names, precision)
-    return Classifier(ready, names, head, temperature, min_confidence=cut, name=name), judgment
+    return Classifier(ready, names, head, calibration, min_confidence=cut, name=name), judgment
 
 
 def checked_labels(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -156,9 +157,9 @@ def _judged(
 ) -> tuple[Judgment, float]:
     """What the logits say, and the confidence from which on the wanted precision is reached."""
     probabilities = np.empty_like(logits)
-    for fold in range(int(folds.max()) + 1):          # each fold by the temperature of the others
+    for fold in range(int(folds.max()) + 1):          # each fold by the calibration of the others
         mine = folds == fold
-        probabilities[mine] = shares(logits[mine], best_temperature(logits[~mine], truth[~mine]))
+        probabilities[mine] = fit_calibration(logits[~mine], truth[~mine]).probabilities(logits[mine])
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities[np.arange(len(truth)), predicted]
     right: NDArray[np.bool_] = predicted == truth

@@ -10,8 +10,8 @@ from qianru.errors import BadInput
 from qianru.models.base import Model, as_texts
 from qianru.scores import metric
 from qianru.types import Progress
+from qianru.use.classify.calibration import Calibration
 from qianru.use.classify.classifier import Predictions, told
-from qianru.use.classify.head import shares
 from qianru.use.cluster.space import as_matrix
 from qianru.use.material import vectors_of
 from qianru.use.recommend import script
@@ -55,4 +55,4 @@ def zero_shot(
     scores = np.zeros((len(texts), len(labels)))
     for template in chosen:
         scores += cosine(documents, vectors_of(model, [template.replace("{}", label) for label in labels]))
-    return told(shares(scores / len(chosen), TEMPERATURE), labels, min_confidence)
+    return told(Calibration(TEMPERATURE).probabilities(scores / len(chosen)), labels, min_confidence)

@@ -56,7 +56,7 @@ def candidates(n: int) -> list[int]:
     """The numbers of clusters to try for n rows.
 
     >>> candidates(100), candidates(3)
-    ([2, 3, 4, 6, 8, 11, 16, 22, 32, 45], [2])
+    ([2, 3, 4, 6, 8, 11, 16, 23, 32, 45], [2])
     """
     most = min(MOST_TRIED, max(2, n // 2))
     return sorted({round(2 ** (half / 2)) for half in range(2, 15)} & set(range(2, most + 1)))

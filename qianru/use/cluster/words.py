@@ -29,7 +29,7 @@ def distinguishing_words(
     texts count only where there are no others; a word inside a better one is left out.
     Source: after c-TF-IDF of Grootendorst 2022 (BERTopic), with document shares in place of counts.
 
-    >>> distinguishing_words(["苹果很甜", "香蕉和苹果", "足球比赛", "篮球比赛"], np.array([0, 0, 1, 1]), n_words=1)
+    >>> distinguishing_words(["苹果很甜", "香蕉和苹果", "比赛开始", "比赛结束"], np.array([0, 0, 1, 1]), n_words=1)
     [['苹果'], ['比赛']]
     """
     labels = np.asarray(labels)

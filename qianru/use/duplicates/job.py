@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qianru.errors import BadFile, BadInput, StorageFailed, UnknownName
+from qianru.errors import BadFile, BadInput, QianruError, StorageFailed, UnknownName
 from qianru.text.read import Source
 from qianru.types import FloatArray, Progress, Value
 from qianru.use.duplicates.finding import THRESHOLD, check_threshold
@@ -90,9 +90,9 @@ def deduplicate(
         pairs = similar_pairs(state.sets, plan.threshold, np.unique(same), log=Log(folder), progress=watch("Comparing"))
         found = grouped(pairs, same, preferred)
         _write(read, output, groups, found, state.columns, watch("Writing"))
+    except QianruError:         # some of these are OSErrors
+        raise
     except OSError as error:
-        if isinstance(error, BadFile | StorageFailed):
-            raise
         raise StorageFailed(f"The work in {folder} could not go on: {error.strerror or error}. The same command goes "
                             "on from there when there is room.") from error
     n_members = np.bincount(found.leaders, minlength=1)

@@ -110,25 +110,24 @@ class _Pile:
     """An array that grows, in memory or in a file."""
 
     def __init__(self, kind: Any, path: Path | None) -> None:
-        self._kind, self._path, self._n = kind, path, 0
+        self._kind, self._path = kind, path
         self._parts: list[Any] = []
-        self._file = path.open("wb") if path is not None else None
+        if path is not None:
+            path.write_bytes(b"")
 
     def add(self, part: Any) -> None:
         """Puts more behind."""
-        self._n += len(part)
-        if self._file is None:
+        if self._path is None:
             self._parts.append(part)
-        else:
-            part.tofile(self._file)
+            return
+        with self._path.open("ab") as file:
+            part.tofile(file)
 
     def read(self) -> Any:
         """All of it; from a file, mapped."""
-        if self._file is None:
+        if self._path is None:
             self._parts = [np.concatenate([np.zeros(0, self._kind), *self._parts])]
             return self._parts[0]
-        self._file.close()
-        assert self._path is not None
         return mapped(self._path, self._kind)
 
     def drop(self) -> None:
