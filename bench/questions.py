@@ -2,8 +2,9 @@
 
     python bench/questions.py [--models bm25,qianru-zh-mini,hybrid] [--show]
 
-Documents are the articles of the Civil Code and the recipes of HowToCook, whole. bench/questions.jsonl was written
-before any model was asked. hybrid: BM25 and qianru-zh-mini in one collection, fused as a collection does by default.
+Documents are the articles of the Civil Code and the passages that `qianru index` makes of the recipes of HowToCook; a
+recipe is where its best passage is. bench/questions.jsonl was written before any model was asked. hybrid: BM25 and
+qianru-zh-mini in one collection, fused as the command line does by default.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from common import HERE, data_folder, read_text, report
 sys.path[:0] = [str(HERE.parent)]
 
 from qianru import Collection, Document  # noqa: E402
+from qianru.text.chunk import chunk  # noqa: E402
+from qianru.text.read.source import Source  # noqa: E402
 
 TOP = 5
 ARTICLE = re.compile(r"^(第[一二三四五六七八九十百千零]+条)\s", re.M)
+PART = {True: 0, False: -1}      # of an id: the recipe before its passage, the article behind its book
 HYBRID = ["bm25", "qianru-zh-mini"]
 
 
 def documents() -> Iterator[Document]:
-    """Articles by their numbers, recipes by their names."""
+    """Articles by their numbers, passages of recipes by these' names."""
     data = data_folder()
     for path in sorted((data / "articles/民法典").glob("*.md")):
         parts = ARTICLE.split(re.sub(r"^#.*$", "", read_text(path), flags=re.M))
@@ -40,14 +44,17 @@ def documents() -> Iterator[Document]:
         for member in archive:
             file = archive.extractfile(member) if member.name.endswith(".md") else None
             if file:
-                yield Document(member.name.removesuffix(".md"), file.read().decode())
+                name = Path(member.name).stem
+                for piece in chunk(Source(name, file.read().decode())):
+                    yield Document(f"{name}#{piece.start}", piece.text)
 
 
 def ranks(model: str | list[str], questions: list[dict[str, Any]], found: list[Document]) -> list[int]:
     """The rank of the best expected document for each question, 0 if it is not among the first hundred."""
     with tempfile.TemporaryDirectory() as place, Collection.create(Path(place) / "library", model) as library:
         library.add(found)
-        ranked = [[re.split("[ /]", hit.id)[-1] for hit in library.search(one["question"], 100)] for one in questions]
+        ranked = [list(dict.fromkeys(re.split("[ #]", hit.id)[PART["#" in hit.id]]
+                                     for hit in library.search(one["question"], 100))) for one in questions]
     return [min((hits.index(name) + 1 for name in one["expected"] if name in hits), default=0)
             for one, hits in zip(questions, ranked, strict=True)]
 
