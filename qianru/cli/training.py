@@ -1,4 +1,4 @@
-"""qianru train, qianru pretrain, qianru mine: a model made better on the user's own texts."""
+"""qianru train, qianru pretrain, qianru mine, qianru merge: a model made better on the user's own texts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def register(app: typer.Typer) -> None:
         "qianru mine pairs.jsonl --model m3e-base --corpus passages.jsonl -o mined.jsonl",
         "qianru train m3e-base mined.jsonl -o mine",
     ))(mine)
+    app.command(epilog=examples(
+        "qianru merge mine-1 mine-2 m3e-base -o merged --weights 1,1,2",
+    ))(merge)
 
 
 def train(
@@ -184,6 +187,24 @@ def mine(
              f"{one_line(str(doubt['query']))[:60]} → {one_line(str(doubt['text']))[:80]}")
 
 
+def merge(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders or names, of one shape.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is written.")],
+    weights: Annotated[str | None, typer.Option(metavar="W,W", show_default="all alike", help=(
+        "Of each model, brought to a sum of 1."))] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one model of several that grew out of one: the mean of their weights."""
+    from qianru.train.merging import merge as run
+
+    shares = None if weights is None else [_decimal(weight) for weight in weights.split(",")]
+    folder = run(models, output, shares)
+    if as_json:
+        show_json({"path": str(folder), "models": models})
+    else:
+        show(f"{len(models)} models merged; saved to {one_line(str(folder))}")
+
+
 def _on_tasks(names: list[str], data: Path | None) -> Evaluate:
     """What evaluates a model on the tasks of these names."""
     from qianru.evaluate.run import How
@@ -264,6 +285,13 @@ def _whole(text: str) -> int:
     if not text.strip().isdecimal():
         raise BadInput(f"'{text}' is no whole number.")
     return int(text)
+
+
+def _decimal(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"'{text}' is no number.") from None
 
 
 def _duration(seconds: float) -> str:

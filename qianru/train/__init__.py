@@ -9,6 +9,7 @@
     gradients.py   the gradient of a batch in one pass or two;  optimizer.py  what it moves, and when
     stage.py       these as what a step computes;  pretraining/  another: tokens guessed in texts alone
     loop.py        steps again and again, with checkpoints;  start.py, publish.py  what it begins and ends with
+    merging.py     the mean of several models' weights
     mine.py        hard negatives, mined.py what it came to;  heldout.py  scores on held-out examples
 """
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from qianru.train.api import Trained, train
     from qianru.train.config import TrainConfig
     from qianru.train.data.sets import DataConfig
+    from qianru.train.merging import merge
     from qianru.train.objective import LossConfig
     from qianru.train.optimizer import OptimizerConfig
 
-__all__ = ["DataConfig", "LossConfig", "OptimizerConfig", "TrainConfig", "Trained", "train"]
+__all__ = ["DataConfig", "LossConfig", "OptimizerConfig", "TrainConfig", "Trained", "merge", "train"]
 _HOMES = {"DataConfig": "data.sets", "LossConfig": "objective", "OptimizerConfig": "optimizer",
-          "TrainConfig": "config", "Trained": "api", "train": "api"}
+          "TrainConfig": "config", "Trained": "api", "merge": "merging", "train": "api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -44,20 +44,24 @@ def load_trainable(config: TrainConfig) -> Transformer:
     """The model of a configuration, on its device, in float32."""
     folder = source_folder(config.model)
     runtime = Runtime(precision="float32", device=config.device, max_tokens=config.max_tokens, threads=config.threads)
-    if (folder / CARD).exists():
-        stored = read_folder(folder)
-        if stored.family != Transformer.family:
-            raise BadInput(f"{config.model} is a model of the family '{stored.family}', whose weights are not trained "
-                           "this way. See: qianru fit.")
-        model = Transformer.from_stored(stored, runtime, packed=False)
-    else:
-        model = Transformer.load(folder, runtime, known=named.facts(folder), packed=False)
+    model = load_transformer(folder, runtime)
     if config.add_heads:
         model = with_heads(model, config.seed)
     own_weights(model.network)
     if config.lora:
         adapt(model.network, config.lora, config.seed)
     return model
+
+
+def load_transformer(folder: Path, runtime: Runtime) -> Transformer:
+    """The model of a folder, its weights as they are; BadInput for another family."""
+    if (folder / CARD).exists():
+        stored = read_folder(folder)
+        if stored.family != Transformer.family:
+            raise BadInput(f"{folder} is a model of the family '{stored.family}', whose weights are not trained this "
+                           "way. See: qianru fit.")
+        return Transformer.from_stored(stored, runtime, packed=False)
+    return Transformer.load(folder, runtime, known=named.facts(folder), packed=False)
 
 
 def own_weights(network: nn.Module) -> None:
