@@ -21,6 +21,7 @@ Count = Callable[[str], int]
 PLACE, FALL = 1.0, 2.0       # a passage's place counts PLACE x FALL / (FALL + places before it), best words count 1
 LENT = 0.2                   # of a sentence's words to its neighbours: an answer stands beside its heading or question
 K1, B = 1.2, 0.3             # Robertson's, over sentences
+FEWEST = 50                  # passages that rarity is counted over at least: of two it would tell nothing
 ALIKE = 0.9                  # Jaccard of pairs of characters, from which on two sentences say the same
 GAP = " … "
 _SPOKEN = re.compile(r"\w")
@@ -191,6 +192,7 @@ def _judge(query: str, units: Sequence[_Unit], n_found: int, analyzer: Analyzer)
     said = [word for word in asked if word not in common] or asked
     wanted = set(asked)
     shared = [Counter(word for word in analyzer.tokens(unit.text) if word in wanted) for unit in units]
+    n_found = max(n_found, FEWEST)
     holding = Counter(word for word, _ in {(word, id(unit.found)) for unit, counts in zip(units, shared, strict=True)
                                            for word in counts})
     rare = {word: log(1 + (n_found - holding[word] + 0.5) / (holding[word] + 0.5)) for word in asked}
