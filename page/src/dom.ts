@@ -69,3 +69,9 @@ export function choice(options: [string, string][], keys = false): HTMLSelectEle
   return el("select", {}, ...options.map(([value, text]) =>
     keys ? el("option", { value, t: text as Key }) : el("option", { value }, text)));
 }
+
+/** Puts the cursor into the control, unless the reader has gone elsewhere meanwhile. */
+export function welcome(control: HTMLElement): void {
+  const at = document.activeElement;
+  if (!at || at === document.body || at.id === "main") control.focus();
+}

@@ -3,7 +3,9 @@ import { el, set } from "./dom";
 import { args, type Key, score } from "./strings";
 
 const NUMBERS_UP_TO = 14;     // texts of a matrix whose values are written in its cells
-const STRIP = 32;             // passage tokens beside one another before a heat map begins a new strip
+const STRIP = 32;             // passage tokens beside one another before a heat map begins a new strip, at most
+const CELL = 24;              // pixels that one takes
+const BESIDE = 180;           // pixels that names and borders take
 
 /** The values as shares of the largest, from the smallest at 0. */
 export function scaled(values: number[][]): number[][] {
@@ -35,8 +37,9 @@ export function matrix(values: number[][], names: string[], label: Key): HTMLEle
 /** Query tokens against passage tokens, in strips that fit a screen. best: (n query) column that answers each */
 export function strips(values: number[][], shares: number[][], rows: string[], columns: string[], best: number[]): HTMLElement {
   const made: HTMLElement[] = [];
-  for (let start = 0; start < columns.length; start += STRIP) {
-    const part = columns.slice(start, start + STRIP);
+  const wide = Math.min(STRIP, Math.max(8, Math.floor((document.documentElement.clientWidth - BESIDE) / CELL)));
+  for (let start = 0; start < columns.length; start += wide) {
+    const part = columns.slice(start, start + wide);
     const head = el("tr", {}, el("td", {}), ...part.map((token) => el("th", { scope: "col", class: token.length > 2 ? "upright" : "" }, el("span", {}, token))));
     const body = rows.map((token, i) => el("tr", {}, el("th", { scope: "row" }, token), ...part.map((other, j) => {
       const value = values[i]?.[start + j] ?? 0;

@@ -32,7 +32,10 @@ async function show(byReader: boolean): Promise<void> {
   const name = path in VIEWS ? path : "search";
   wanted = name;
   for (const link of document.querySelectorAll<HTMLAnchorElement>("nav a")) {
-    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#/${name}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ inline: "center", block: "nearest" });      // on a narrow screen the strip is longer than it is wide
+    }
     else link.removeAttribute("aria-current");
   }
   let view = made.get(name);

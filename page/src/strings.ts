@@ -56,6 +56,9 @@ export function t(key: Key, about?: About): string {
   });
 }
 
+/** Whether there is such a key. */
+export const known = (key: string): key is Key => key in strings;
+
 /** Makes the key's text that of the node. */
 export function say(node: Element, key: Key, about?: About): void {
   args(node, "", key, about);

@@ -1,9 +1,8 @@
-"""A small server that keeps the page's contract: real collections, made-up models and answers. The page's tests ask it."""
+"""A small server that keeps the page's contract, for its tests: real collections, made-up models and answers."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import threading
 import time
@@ -22,14 +21,14 @@ from qianru.serve.pages import mount
 from qianru.types import FloatArray
 
 MODELS = [
-    {"id": "字面", "object": "model", "qianru": {"family": "static", "kinds": ["dense", "multi"], "dim": 256, "role": "embedder"}},
-    {"id": "字面-大", "object": "model", "qianru": {"family": "static", "kinds": ["dense"], "dim": 512, "role": "embedder"}},
-    {"id": "重排", "object": "model", "qianru": {"family": "cross-encoder", "kinds": [], "role": "reranker"}},
+    {"id": "字面", "object": "model", "qianru": {"kinds": ["dense", "multi"], "dim": 256, "role": "embedder"}},
+    {"id": "字面-大", "object": "model", "qianru": {"kinds": ["dense"], "dim": 512, "role": "embedder"}},
+    {"id": "重排", "object": "model", "qianru": {"kinds": [], "role": "reranker"}},
 ]
 
 
 def letters(text: str, dim: int = 256) -> FloatArray:
-    """(n, dim) one vector a letter, the same for the same letter: deterministic, and equal letters answer one another."""
+    """(n, dim) one vector a letter, the same for the same letter, so that equal letters answer one another."""
     rows = [np.random.default_rng(ord(letter)).normal(size=dim) for letter in text] or [np.zeros(dim)]
     made = np.asarray(rows)
     return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-9)
@@ -40,7 +39,9 @@ def whole(texts: list[str], dim: int = 256) -> FloatArray:
     return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-9)
 
 
-def stand_in(collections: Mapping[str, Collection], *, key: str | None = None, maps: Mapping[str, Any] | None = None) -> FastAPI:
+def stand_in(
+    collections: Mapping[str, Collection], *, key: str | None = None, maps: Mapping[str, Any] | None = None
+) -> FastAPI:
     """The application. maps: name -> what GET …/map answers; a collection without one is worked on for two requests."""
     app = FastAPI()
     mount(app)
@@ -106,24 +107,21 @@ def stand_in(collections: Mapping[str, Collection], *, key: str | None = None, m
             return maps[name]
         from qianru.use.map import map_of
 
-        made = map_of(collections[name], limit)
-        return {"points": base64.b64encode(made.points.astype("<f4").tobytes()).decode(),
-                "clusters": base64.b64encode(made.clusters.astype("<i2").tobytes()).decode(),
-                "ids": made.ids, "titles": made.titles,
-                "labels": [{"cluster": one.cluster, "words": one.words, "x": one.x, "y": one.y, "size": one.size} for one in made.labels]}
+        return map_of(collections[name], limit).to_dict()
 
     @app.post("/v1/similarity")
     def similarity(asked: dict[str, Any]) -> Any:
         made = whole(asked["texts"])
         if asked.get("kind") == "sparse":
             return JSONResponse({"error": {"type": "BadInput", "message": "字面 makes no sparse vectors."}}, 400)
-        return {"matrix": (made @ made.T).round(5).tolist(), "texts": asked["texts"], "metric": asked.get("metric", "cosine")}
+        return {"matrix": (made @ made.T).round(5).tolist(), "texts": asked["texts"], "metric": asked["metric"]}
 
     @app.post("/v1/align")
     def align(asked: dict[str, Any]) -> Any:
         matrix = letters(asked["query"]) @ letters(asked["passage"]).T
-        return {"query_tokens": list(asked["query"]), "passage_tokens": list(asked["passage"]), "matrix": matrix.round(5).tolist(),
-                "best": matrix.argmax(axis=1).tolist(), "score": float(matrix.max(axis=1).mean())}
+        return {"query_tokens": list(asked["query"]), "passage_tokens": list(asked["passage"]),
+                "matrix": matrix.round(5).tolist(), "best": matrix.argmax(axis=1).tolist(),
+                "score": float(matrix.max(axis=1).mean())}
 
     @app.post("/v1/score")
     def score(asked: dict[str, Any]) -> Any:
@@ -134,7 +132,8 @@ def stand_in(collections: Mapping[str, Collection], *, key: str | None = None, m
     @app.post("/collections/{name}/ask")
     async def ask(name: str, asked: dict[str, Any]) -> StreamingResponse:
         hits = collections[name].search(asked["question"], 3)
-        passages = [{"number": i, "id": hit.id, "text": hit.text, "source": hit.fields.get("path"), "line": None} for i, hit in enumerate(hits, 1)]
+        passages = [{"number": i, "id": hit.id, "text": hit.text, "source": None, "line": None}
+                    for i, hit in enumerate(hits, 1)]
         text = f"答：𠮷人如是说 [1]。还有人说 [9]。<b>{len(asked.get('history', []))}</b>"
         places = [(text.index(mark), mark) for mark in ("[1]", "[9]")]
 
@@ -147,7 +146,8 @@ def stand_in(collections: Mapping[str, Collection], *, key: str | None = None, m
                 await asyncio.sleep(0.01)
                 yield line("text", {"text": text[start : start + 5]})
             yield line("done", {"extractive": False, "citations": [
-                {"number": int(mark[1]), "start": at, "end": at + len(mark), "resolved": mark == "[1]"} for at, mark in places]})
+                {"number": int(mark[1]), "start": at, "end": at + len(mark), "resolved": mark == "[1]"}
+                for at, mark in places]})
 
         return StreamingResponse(told(), media_type="text/event-stream")
 

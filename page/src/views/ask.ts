@@ -1,6 +1,6 @@
 /** Questions answered from a collection, with citations; one that the passages do not bear out is marked. */
 import { type Citation, collectionPath, type Passage, posted, send } from "../api";
-import { el, field, unique } from "../dom";
+import { el, field, unique, welcome } from "../dom";
 import { events } from "../events";
 import type { View } from "../main";
 import { collectionChoice, failure, heading, nothing, passage } from "../parts";
@@ -29,7 +29,7 @@ export function create(): View {
   const form = el("form", { class: "card form", onsubmit: (event: Event) => {
     event.preventDefault();
     const asked = question.value.trim();
-    if (asked && collection.value && go.hidden === false) void ask(asked);
+    if (asked && !go.hidden) void ready.then((all) => (all.length ? ask(asked) : undefined), () => undefined);
   } },
     field("label.collection", collection), field("ask.question", question, "ask.hint"),
     el("div", { class: "row end" }, fresh, stop, go));
@@ -46,8 +46,7 @@ export function create(): View {
     const answer = el("div", { class: "answer", "aria-busy": "true" });
     const sources = el("div", { class: "sources" });
     const turn = el("article", { class: "turn" }, el("h2", { class: "asked" }, asked), answer, sources);
-    talk.append(turn);
-    turn.scrollIntoView({ block: "nearest" });
+    talk.prepend(turn);         // where it can be seen: below the question
     question.value = "";
     [go.hidden, stop.hidden] = [true, false];
     say(status, "ask.searching");
@@ -92,7 +91,7 @@ export function create(): View {
   }, (error: unknown) => talk.append(failure(error)));
   return {
     node: el("div", { class: "view" }, heading("nav.ask", "ask.lead"), form, status, talk),
-    enter: () => question.focus(),
+    enter: () => welcome(question),
   };
 }
 

@@ -4,14 +4,16 @@ import { el, set } from "../dom";
 import type { View } from "../main";
 import { failure, heading } from "../parts";
 import { buckets, type Family, parse, quantile, total } from "../prometheus";
-import { number, score, t } from "../strings";
+import { known, number, say, score } from "../strings";
 
 const EVERY_MS = 2_000;
 const KEPT = 60;            // looks back: two minutes
 const HIDDEN = /^(python_|process_virtual|process_start|process_max)|_created$/;
+const FIRST = ["qianru_requests", "qianru_request_seconds", "qianru_requests_in_house", "qianru_queue_requests", "qianru_queue_tokens",
+  "qianru_queue_seconds", "qianru_tokens_per_second", "qianru_texts", "qianru_tokens"];
 
 interface Look { at: number; families: Map<string, Family> }
-type Drawn = { node: HTMLElement; show(now: string, values: number[]): void };
+type Drawn = { node: HTMLElement; show(now: Look, looks: Look[]): void };
 
 export function create(): View {
   const cards = el("div", { class: "tiles" });
@@ -34,7 +36,7 @@ export function create(): View {
       problem.replaceChildren();
       looks.push({ at: performance.now(), families: new Map(families.map((one) => [one.name, one])) });
       if (looks.length > KEPT) looks.shift();
-      for (const family of families) if (!HIDDEN.test(family.name)) showFamily(family);
+      for (const family of inOrder(families)) showFamily(family);
       fillTable(families);
     } catch (error) {
       problem.replaceChildren(failure(error));
@@ -49,8 +51,7 @@ export function create(): View {
       drawn.set(family.name, card);
       cards.append(card.node);
     }
-    const series = looks.map((one, i) => valueOf(family, one, looks[i - 1])).filter(Number.isFinite);
-    card.show(told(family, looks.at(-1) as Look, looks), series);
+    card.show(looks.at(-1) as Look, looks);
   }
 
   function fillTable(families: Family[]): void {
@@ -89,15 +90,20 @@ function valueOf(family: Family, now: Look, before: Look | undefined): number {
   return there && before ? Math.max(0, ((total(here) - total(there)) / (now.at - before.at)) * 1000) : NaN;
 }
 
-function told(family: Family, now: Look, looks: Look[]): string {
+/** Those that are shown, the most telling first. */
+function inOrder(families: Family[]): Family[] {
+  const place = (family: Family): number => (FIRST.indexOf(plain(family.name)) + FIRST.length + 1) % (FIRST.length + 1);
+  return families.filter((one) => !HIDDEN.test(one.name)).sort((a, b) => place(a) - place(b));
+}
+
+const plain = (name: string): string => name.replace(/_total$/, "");
+
+/** Median and 99th percentile of what has been observed since the first look, or ever if nothing has since. */
+function percentiles(family: Family, now: Look, looks: Look[]): [number, number] {
   const here = now.families.get(family.name) as Family;
-  if (family.type === "histogram") {
-    const first = looks[0]?.families.get(family.name);
-    const recent = first && looks.length > 1 && total(here) > total(first) ? buckets(first) : undefined;
-    const [middle, high] = [0.5, 0.99].map((share) => quantile(share, buckets(here), recent)) as [number, number];
-    return Number.isNaN(middle) ? "–" : `${short(middle, family.name)} · p99 ${short(high, family.name)}`;
-  }
-  return short(total(here), family.name);
+  const first = looks[0]?.families.get(family.name);
+  const since = first && looks.length > 1 && total(here) > total(first) ? buckets(first) : undefined;
+  return [quantile(0.5, buckets(here), since), quantile(0.99, buckets(here), since)];
 }
 
 /** A value as people read it, by the unit that ends the name. */
@@ -109,20 +115,29 @@ function short(value: number, name: string): string {
 }
 
 function tile(family: Family): Drawn {
-  const big = el("p", { class: "big" });
+  const key = `metric.of.${plain(family.name)}`;
+  const head = el("h2", { title: family.help || family.name });
+  if (known(key)) say(head, key);
+  else head.textContent = plain(family.name).replace(/^qianru_/, "").replace(/_seconds$|_bytes$/, "").replaceAll("_", " ");
+  const [big, more] = [el("p", { class: "big" }), el("p", { class: "quiet small" })];
   const bars = el("div", { class: "spark", "aria-hidden": "true" });
-  const rate = el("p", { class: "quiet small" });
-  const name = family.name.replace(/^qianru_/, "").replace(/_total$|_seconds$|_bytes$/, "").replaceAll("_", " ");
   return {
-    node: el("section", { class: "card tile" }, el("h2", { title: family.name }, name), big, bars, rate, family.help && el("p", { class: "quiet small" }, family.help)),
-    show(now, values) {
-      big.textContent = now;
-      const most = Math.max(...values, 1e-9);
-      const shown = values.slice(-KEPT);
+    node: el("section", { class: "card tile" }, head, big, more, bars),
+    show(now, looks) {
+      const values = looks.map((one, i) => valueOf(family, one, looks[i - 1]));
+      const last = values.at(-1);
+      if (family.type === "histogram") {
+        const [middle, high] = percentiles(family, now, looks);
+        big.textContent = short(middle, family.name);
+        if (Number.isFinite(high)) say(more, "metrics.tail", { value: short(high, family.name) });
+      } else {
+        big.textContent = short(total(now.families.get(family.name) as Family), family.name);
+        if (family.type === "counter" && last !== undefined && Number.isFinite(last)) say(more, "metrics.rate", { n: score(last) });
+      }
+      const shown = values.filter(Number.isFinite).slice(-KEPT);
+      const most = Math.max(...shown, 1e-9);
       while (bars.childElementCount < shown.length) bars.append(el("i"));
       shown.forEach((value, i) => set(bars.children[i] as HTMLElement, "--share", Math.max(0.02, value / most).toFixed(3)));
-      const last = values.at(-1);
-      rate.textContent = family.type === "counter" && last !== undefined ? t("metrics.rate", { n: score(last) }) : "";
     },
   };
 }

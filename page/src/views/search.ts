@@ -1,6 +1,6 @@
 /** Search: what was found, by which words and by which kinds of vectors, and why. */
 import { collectionPath, type Explanation, type Hit, post, search } from "../api";
-import { choice, el, field, set, unique } from "../dom";
+import { choice, el, field, set, unique, welcome } from "../dom";
 import type { View } from "../main";
 import { collectionChoice, failure, fields, heading, kindBars, kindName, nothing, passage, Stage, tops } from "../parts";
 import { score } from "../strings";
@@ -20,10 +20,11 @@ export function create(): View {
 
   const form = el("form", { class: "card form", role: "search", onsubmit: (event: Event) => {
     event.preventDefault();
-    const asked = new URLSearchParams({ c: collection.value, q: query.value.trim() });
-    const address = `#/search?${asked}`;
-    if (location.hash === address) run();
-    else location.hash = address;       // so that a search can be kept and sent to others
+    void ready.then(() => {
+      const address = `#/search?${new URLSearchParams({ c: collection.value, q: query.value.trim() })}`;
+      if (location.hash === address) run();
+      else location.hash = address;       // so that a search can be kept and sent to others
+    }, () => undefined);
   } },
     el("div", { class: "row grow" }, field("label.collection", collection),
       field("search.query", query), el("button", { class: "primary", t: "search.go" })),
@@ -84,7 +85,7 @@ export function create(): View {
         if (wanted) {
           query.value = wanted;
           run();
-        } else query.focus();
+        } else welcome(query);
       }, () => undefined);
     },
   };

@@ -1,4 +1,4 @@
-import{c as E,f as k,j as I,k as T,l as C,m as b,n as M,p as P,q,s as N}from"./chunk-MBKOTUAP.js";import{b as w,e as L,f as H,i as e,m as c,n as y}from"./chunk-M2W7ZGCC.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
+import{A as I,B as T,C,D as b,E as M,G as P,H as q,J as N,d as E,g as k,j as w,m as L,n as H,r as e,v as c,w as y}from"./chunk-BGHRDE3A.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
 退款多久到账
 这件衣服多少钱
 如何申请退货退款
