@@ -154,6 +154,12 @@ def test_a_calibration_learns_how_far_logits_exaggerate() -> None:
     assert calibration_error(raw.max(axis=1), raw.argmax(axis=1) == labels) > 0.1
 
 
+def test_ten_right_labels_are_no_certainty() -> None:
+    logits = np.array([[3.0, 0.0], [0.0, 4.0]] * 5)
+    told = fit_calibration(logits, np.array([0, 1] * 5)).probabilities(logits)
+    assert_allclose(told.max(axis=1), 11 / 12, atol=0.02)
+
+
 def test_a_calibration_keeps_the_order_and_the_sum() -> None:
     logits = np.random.default_rng(1).normal(0, 3, (200, 6))
     told = Calibration(0.7, 0.5, -1.0).probabilities(logits)

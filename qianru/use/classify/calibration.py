@@ -38,18 +38,21 @@ class Calibration(NamedTuple):
 
 
 def fit_calibration(logits: FloatArray, labels: IntArray) -> Calibration:
-    """The calibration under which the labels of texts that were not learnt from are likeliest."""
+    """The calibration under which the labels of texts that were not learnt from are likeliest.
+
+    From a few texts nobody can know that all are right: of n that are, n + 1 of n + 2 are reckoned with.
+    """
     linear = require("sklearn.linear_model", "evaluate", "Calibration")
     temperature = _best_temperature(logits, labels)
     shares = _softmax((logits - logits.max(axis=1, keepdims=True)) / temperature)
     odds, right = _odds(shares.max(axis=1)), shares.argmax(axis=1) == labels
-    if right.all() or not right.any():
-        return Calibration(temperature)
-    model = linear.LogisticRegression(C=1e4).fit(odds[:, None], right)
-    slope = max(float(model.coef_[0, 0]), LEAST_SLOPE)
-    offset = float(model.intercept_[0])
-    if slope == LEAST_SLOPE:                # then all that is known is how many are right
-        offset = float(_odds(np.array([right.mean()]))[0] - slope * odds.mean())
+    n = len(right)
+    hope = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / (n - right.sum() + 2))     # Platt's targets
+    both = np.repeat([True, False], n)       # each text counts as right by its hope, and as wrong by the rest
+    model = linear.LogisticRegression(C=1e4).fit(np.tile(odds, 2)[:, None], both, np.concatenate([hope, 1 - hope]))
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope < LEAST_SLOPE:                  # then all that is known is how many are right
+        slope, offset = LEAST_SLOPE, float(_odds(hope.mean(keepdims=True))[0] - LEAST_SLOPE * odds.mean())
     return Calibration(temperature, slope, offset)
 
 

@@ -1,0 +1,130 @@
+"""Clusters, labels and near-duplicates on the command line: files in and out, and one line for what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Qianru
+
+pytest.importorskip("sklearn")
+
+DISHES = ["红烧肉要用五花肉慢炖", "清炒油菜加蒜末炒熟", "番茄炒鸡蛋放少许糖", "红烧肉炖熟以后收汁",
+          "油菜和香菇一起炒熟"]
+MATCHES = ["足球比赛在今晚举行", "球队赢了篮球比赛", "教练换下了受伤的球员", "这支球队的球员很年轻",
+           "足球教练谈今晚的比赛"]
+
+
+@pytest.fixture
+def table(notes: Path) -> Path:
+    """Rows with a text, a topic and a date; the last is nearly the first."""
+    rows = [{"正文": text, "topic": topic, "date": f"2024-01-{i:02d}"}
+            for i, (text, topic) in enumerate([*((text, "菜") for text in DISHES), *((text, "球") for text in MATCHES),
+                                               ("紅燒肉，要用五花肉慢燉！", "菜")], 1)]
+    path = notes.parent / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    return path
+
+
+def test_clusters_are_told_written_and_drawn(table: Path, qianru: Qianru) -> None:
+    pytest.importorskip("matplotlib")
+    told = qianru("cluster", "rows.jsonl", "-n", "2", "-o", "c.csv", "--plot", "c.html", "--json")
+    assert (told.code, told.json()["n_texts"], len(told.json()["clusters"])) == (0, 11, 2)
+    assert sum(each["size"] for each in told.json()["clusters"]) == 11
+    with Path("c.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows][:2] == ["rows.jsonl:1", "rows.jsonl:2"]
+    assert {row["cluster"] for row in rows} == {"1", "2"}
+    assert "红烧肉" in Path("c.html").read_text("utf-8")
+    shown = qianru("cluster", "rows.jsonl", "-n", "2", "-o", "c.jsonl", "--plot", "c.png")
+    assert shown.code == 0
+    assert "2 clusters (given) by tfidf vectors" in shown.err
+    assert json.loads(Path("c.jsonl").read_text("utf-8").splitlines()[0])["text"] == DISHES[0]
+
+
+def test_folders_collections_and_stored_vectors_are_clustered(indexed: Path, qianru: Qianru) -> None:
+    assert qianru("cluster", "notes", "-n", "2", "--json").json()["n_texts"] == 4
+    told = qianru("cluster", "--clusters", "2", "--json")
+    assert (told.code, told.json()["model"]) == (0, "bm25")
+    assert qianru("cluster", "--where", 'path ^= "notes/发票"').code == 1        # one text makes no clusters
+    Path("words.txt").write_text("\n".join(DISHES + MATCHES), "utf-8")
+    Path("rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in DISHES + MATCHES), "utf-8")
+    assert qianru("fit", "lsa", "rows.jsonl", "-o", "words.model", "--dim", "5").code == 0
+    assert qianru("embed", "words.txt", "-o", "vectors", "-m", "words.model").code == 0
+    stored = qianru("cluster", "words.txt", "--vectors", "vectors", "-n", "2", "--json")
+    assert (stored.code, stored.json()["model"]) == (0, "lsa")
+    Path("words.txt").write_text("\n".join(DISHES), "utf-8")
+    assert "vectors of other texts" in qianru("cluster", "words.txt", "--vectors", "vectors").err
+
+
+def test_near_duplicates_are_dropped_and_told(table: Path, qianru: Qianru) -> None:
+    told = qianru("dedup", "rows.jsonl", "-o", "kept.jsonl", "--groups", "groups.jsonl", "--keep", "largest", "--by",
+                  "date", "--json")
+    assert told.json() | {"problems": []} == {
+        "kept": "kept.jsonl", "groups": "groups.jsonl", "threshold": 0.8, "n_texts": 11, "n_kept": 10, "n_groups": 1,
+        "largest_group": 2, "n_without_letters": 0, "problems": []}
+    kept = [json.loads(line) for line in Path("kept.jsonl").read_text("utf-8").splitlines()]
+    assert kept[-1] == {"正文": "紅燒肉，要用五花肉慢燉！", "topic": "菜", "date": "2024-01-11"}
+    shown = qianru("dedup", "rows.jsonl", "-o", "kept.csv")
+    assert "10 kept in kept.csv, 1 near-duplicates dropped from 1 groups" in shown.out
+    assert Path("kept.csv").read_text("utf-8").splitlines()[0] == "正文,topic,date"
+
+
+def test_a_threshold_is_learnt_from_labelled_pairs(table: Path, qianru: Qianru) -> None:
+    pairs = [(DISHES[0], "紅燒肉要用五花肉慢燉", True), (DISHES[0], DISHES[3], False)]
+    Path("pairs.jsonl").write_text("\n".join(json.dumps({"left": a, "right": b, "same": c}) for a, b, c in pairs))
+    told = qianru("dedup", "rows.jsonl", "-o", "k.txt", "--labelled", "pairs.jsonl", "--json").json()
+    assert (told["threshold"], told["precision"], told["n_kept"]) == (1.0, 1.0, 10)
+
+
+def test_labels_are_learnt_and_told(table: Path, qianru: Qianru) -> None:
+    pytest.importorskip("matplotlib")
+    fitted = qianru("classify", "fit", "rows.jsonl", "--label", "topic", "-o", "topics", "--plot", "topics.html")
+    assert (fitted.code, "11 texts, 2 labels" in fitted.out) == (0, True)
+    assert "菜" in Path("topics.html").read_text("utf-8")
+    assert qianru("classify", "predict", "topics", "rows.jsonl", "-o", "told.csv").code == 0
+    with Path("told.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["菜"] * 5 + ["球"] * 5 + ["菜"]
+    Path("new.txt").write_text("足球比赛\n红烧肉", "utf-8")
+    told = qianru("classify", "predict", "topics", "new.txt", "--json").json()["texts"]
+    assert [one["label"] for one in told] == ["球", "菜"]
+    assert qianru("classify", "predict", "topics", "new.txt").out.startswith("球 ")
+
+
+def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qianru) -> None:
+    assert qianru("fit", "tfidf", "rows.jsonl", "-o", "words.model", "--text-columns", "正文").code == 0
+    told = qianru("classify", "zero-shot", "rows.jsonl", "--labels", "红烧肉,球队", "-m", "words.model", "--json")
+    assert told.json()["texts"][0]["label"] == "红烧肉"
+    assert told.json()["texts"][6]["label"] == "球队"
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("cluster rows.jsonl -n 12", "11 texts cannot make 12 clusters"),
+    ("cluster rows.jsonl -o c.txt", "ends in .csv or .jsonl"),
+    ("cluster rows.jsonl --plot c.gif", "ends in"),
+    ("cluster rows.jsonl -c notes", "not both"),
+    ("cluster rows.jsonl --method kmean", "Did you mean 'kmeans'"),
+    ("cluster none.jsonl", "no file none.jsonl"),
+    ("dedup rows.jsonl -o k.docx", "ends in"),
+    ("dedup rows.jsonl -o k.txt --threshold 0.4", "above 0.5"),
+    ("dedup rows.jsonl -o k.txt --threshold 0.9 --labelled p.jsonl", "not both"),
+    ("dedup rows.jsonl -o k.txt --keep longst", "Did you mean 'longest'"),
+    ("dedup rows.jsonl -o k.txt --keep largest", "needs a field"),
+    ("dedup rows.jsonl -o k.txt --keep largest --by dat", "Did you mean 'date'"),
+    ("dedup rows.jsonl -o k.txt --plot k.html", "--groups"),
+    ("dedup none.jsonl -o k.txt", "no file none.jsonl"),
+    ("classify fit rows.jsonl --label topc -o m", "Did you mean 'topic'"),
+    ("classify fit rows.jsonl --label date -o m", "one only has"),
+    ("classify predict none rows.jsonl", "not a model folder"),
+    ("classify predict notes rows.jsonl", "not a model folder"),
+    ("classify zero-shot rows.jsonl --labels 一 -m bm25", "at least two labels"),
+])
+def test_what_goes_wrong_is_one_line(line: str, said: str, table: Path, qianru: Qianru) -> None:
+    result = qianru(*line.split())
+    assert (result.code, said in result.err, len(result.err.splitlines())) == (1, True, 1), result.err
+    assert result.out == ""
+    assert not [path for path in table.parent.iterdir() if path.name.endswith(".work")]
