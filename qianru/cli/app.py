@@ -21,6 +21,7 @@ from qianru.cli import (
     grouping,
     indexing,
     judging,
+    loading,
     looking,
     pushing,
     recommending,
@@ -52,7 +53,7 @@ app = typer.Typer(
 )
 for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training,
              evaluating, judging, fetching, looking, tuning, grouping, classifying, caring, pushing,
-             serving):      # as the help page has them
+             serving, loading):      # as the help page has them
     room.register(app)
 
 

@@ -7,6 +7,7 @@
     QIANRU_OFFLINE, HF_HUB_OFFLINE 1: nothing is downloaded
     OPENAI_BASE_URL                the endpoint that is meant when a remote model names none
     QIANRU_API_KEYS                keys, apart by commas, that `qianru serve` lets in
+    QIANRU_API_KEY                 the key that `qianru bench-server` shows
     QIANRU_CHAT_URL, QIANRU_CHAT_MODEL, QIANRU_CHAT_KEY
                                    the chat endpoint that writes answers, the model there, its key if it wants one
     QIANRU_QDRANT_API_KEY          for collections on a Qdrant server that asks for one

@@ -19,7 +19,7 @@ from qianru.serve.answers import refusal
 from qianru.serve.guard import Guard
 from qianru.serve.server import Server
 
-DIALECTS = (health, openai, tei, cohere, modelscope, own, collections, ask, maps)
+DIALECTS = (openai, health, tei, cohere, modelscope, own, collections, ask, maps)
 
 
 def build(server: Server) -> FastAPI:

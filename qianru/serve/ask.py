@@ -20,12 +20,12 @@ from qianru.errors import QianruError, RequestRefused
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked, waited
 from qianru.serve.collections import check_k, shelf_of
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.server import Server, note_of, server_of
 from qianru.use.ask.events import Done, Event, Passages, Text
 from qianru.use.ask.knowledge import BUDGET, N_FOUND, KnowledgeBase
 
-router = APIRouter(tags=["Collections"])
+router = APIRouter(tags=["Collections"], route_class=Direct)
 MOST_TOKENS = 100_000       # of the passages for one answer
 log = logging.getLogger("qianru.serve")
 

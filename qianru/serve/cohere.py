@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.scoring import fits
 from qianru.serve.server import note_of, server_of
 from qianru.types import Kind
 
-router = APIRouter(tags=["Cohere and Jina"])
+router = APIRouter(tags=["Cohere and Jina"], route_class=Direct)
 
 
 class Text(BaseModel):

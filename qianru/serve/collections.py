@@ -17,13 +17,13 @@ from qianru.index.intake import tidy
 from qianru.index.plan import Plan
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked, waited
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.options import is_loopback
 from qianru.serve.server import Server, note_of, server_of
 from qianru.serve.shelf import OpenCollection, Shelf
 from qianru.types import Document, Hit
 
-router = APIRouter(tags=["Collections"])
+router = APIRouter(tags=["Collections"], route_class=Direct)
 ADDED_AT_ONCE = 32          # documents; between them others are let in
 T = TypeVar("T")
 Scalar = str | int | float | bool

@@ -1,10 +1,15 @@
-"""What OpenAPI is told of bodies and answers. Bodies are read by asking.asked, which is faster than FastAPI's way."""
+"""Routes without detours, and what OpenAPI is told of their bodies and answers, which asking.asked reads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from inspect import signature
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
 
 REFUSALS = {
     400: "What was sent cannot be used; the message says why and what to do.", 401: "A key is needed.",
@@ -13,6 +18,20 @@ REFUSALS = {
     424: "This server has no model for it.", 429: "Too much waits; Retry-After says when to ask again.",
     503: "The server is stopping.", 504: "It took too long.",
 }
+
+
+class Direct(APIRoute):
+    """A route that hands the request to its function and the function's answer out, where it takes nothing else.
+
+    FastAPI would look for dependencies and parameters first, which is a third of a short request's time.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI calls with a request."""
+        if list(signature(self.endpoint).parameters) == ["request"]:
+            direct: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+            return direct
+        return super().get_route_handler()
 
 
 def takes(form: type[BaseModel]) -> dict[str, Any]:

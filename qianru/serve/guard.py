@@ -33,6 +33,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, server: Server) -> None:
         self.app, self.server = app, server
+        options = server.options
+        self._local = not server.keys.wanted and not options.open and is_loopback(options.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -79,6 +81,12 @@ class Guard:
             server.metrics.refused.labels("requests").inc()
             raise RequestRefused(f"{server.limits.requests} requests are in the house already. Ask again in a while.",
                                  429, 1)
+        if scope["method"] == "POST":
+            try:
+                server.models.local.line.refuse_if_full()
+            except RequestRefused:
+                server.metrics.refused.labels("queue").inc()
+                raise
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > server.limits.body_bytes:
             server.metrics.refused.labels("body").inc()
@@ -92,7 +100,7 @@ class Guard:
             said = origin.decode("latin-1")
             if urlsplit(said).netloc != host and said not in options.cors and "*" not in options.cors:
                 raise RequestRefused("Pages of other sites may not ask this server. Allow theirs with --cors.", 403)
-        if not self.server.keys.wanted and not options.open and is_loopback(options.host):
+        if self._local:
             name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
             if host and name.strip("[]") not in LOCAL and name not in options.hosts:
                 raise RequestRefused(f"This server is called localhost, not {name[:80]!r}. Allow the name with --host-"

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.serve.answers import json_answer
-from qianru.serve.forms import answers
+from qianru.serve.forms import Direct, answers
 from qianru.serve.server import server_of
 
-router = APIRouter(tags=["Operating"])
+router = APIRouter(tags=["Operating"], route_class=Direct)
 
 
 @router.get("/health", responses=answers({"status": "ok"}))

@@ -21,6 +21,7 @@ from qianru.serve.lanes import Lane, Read
 from qianru.serve.options import Limits
 
 TURNS = 4           # requests at least that share a step
+LOOK_AGAIN_S = 0.005
 SMOOTHING = 0.3     # of the newest step in the rate
 
 
@@ -86,6 +87,7 @@ class Line:
         self._jobs: list[Job] = []
         self._ready = threading.Condition()
         self._stopping = False
+        self._looked, self._too_late = 0.0, False
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -115,15 +117,26 @@ class Line:
                                  f"{limits.answer_numbers:,} at once. Send fewer texts or ask for fewer kinds.", 413)
         full = (self.n_tokens + job.n_tokens > limits.queue_tokens
                 or self.numbers + job.read.numbers > limits.queue_numbers)
-        wait = self.wait_s()
-        if full or wait > limits.queue_s:
-            raise RequestRefused(f"{len(self._jobs):,} requests with {self.n_tokens:,} tokens wait already. Ask again "
-                                 "in a while.", 429, max(1, ceil(wait)))
+        if full or self.wait_s() > limits.queue_s:
+            raise self.refusal()
+
+    def refuse_if_full(self) -> None:
+        """Raises RequestRefused where any request would be refused now: looked at before a body is even read."""
+        now = time.perf_counter()
+        if now > self._looked + LOOK_AGAIN_S:
+            self._looked, self._too_late = now, self.wait_s() > self.limits.queue_s
+        if self._too_late:
+            raise self.refusal()
+
+    def refusal(self) -> RequestRefused:
+        """What a request is told that finds the line full."""
+        return RequestRefused(f"{len(self._jobs):,} requests with {self.n_tokens:,} tokens wait already. Ask again in "
+                              "a while.", 429, max(1, ceil(self.wait_s())))
 
     def wait_s(self) -> float:
         """About how long a request of now would wait for its first turn; models of unknown rate count as none."""
         return sum(min(job.left, job.lane.budget // TURNS) / self.rates[job.lane]
-                   for job in self._jobs if job.lane in self.rates)
+                   for job in tuple(self._jobs) if job.lane in self.rates)
 
     def take(self) -> list[Piece]:
         """What the next step computes, all of one key; waits for it. Empty once the line has stopped and is done."""

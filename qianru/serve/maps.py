@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from qianru.serve.answers import json_answer
 from qianru.serve.collections import ask, shelf_of
-from qianru.serve.forms import answers
+from qianru.serve.forms import Direct, answers
 from qianru.serve.server import server_of
 from qianru.use.map import LIMIT, Map, Working
 
-router = APIRouter(tags=["Collections"])
+router = APIRouter(tags=["Collections"], route_class=Direct)
 AGAIN_S = 1
 PACKED_BYTES = 4096         # from here on gzip is worth its time
 LEVEL = 4

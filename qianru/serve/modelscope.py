@@ -10,11 +10,11 @@ from starlette.responses import Response
 from qianru.errors import BadInput
 from qianru.serve.answers import json_answer, plain
 from qianru.serve.asking import asked, embed
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.lanes import Ask
 from qianru.serve.server import server_of
 
-router = APIRouter(tags=["ModelScope"])
+router = APIRouter(tags=["ModelScope"], route_class=Direct)
 
 
 class Dictionary(BaseModel):

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from qianru.errors import BadInput
 from qianru.serve.answers import in_base64, json_answer, matrices, plain, sparse_rows
 from qianru.serve.asking import Input, asked, embed
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.lanes import Ask, Embedder, unit
 from qianru.serve.models import Served, usual_ask
 from qianru.serve.server import note_of, server_of
 from qianru.types import Embeddings, FloatArray, Kind, Role
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=Direct)
 
 
 class EmbeddingsAsked(BaseModel):

@@ -28,7 +28,7 @@ class Limits:
     answer_numbers: int = 8_000_000
     queue_tokens: int = 1 << 20
     queue_numbers: int = 64_000_000
-    queue_s: float = 1.0
+    queue_s: float = 1.5
     request_s: float = 60.0
     body_s: float = 30.0
     requests: int = 1024

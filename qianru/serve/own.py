@@ -14,14 +14,14 @@ from qianru.errors import BadInput, RequestRefused
 from qianru.scores import METRICS, align, maxsim
 from qianru.serve.answers import json_answer, plain
 from qianru.serve.asking import asked, embed
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.scoring import fits
 from qianru.serve.server import note_of, server_of
 from qianru.serve.tokens import tokens_of
 from qianru.types import Embeddings, FloatArray, Kind
 
-router = APIRouter(tags=["Qianru"])
+router = APIRouter(tags=["Qianru"], route_class=Direct)
 ALIGN_TOKENS = 2048         # of either text: the answer is their product
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def serve(server: Server) -> None:
     log_as_json()
     require("prometheus_client", "serve", "Serving").disable_created_metrics()
     sys.setswitchinterval(SWITCH_S)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)      # uvicorn raises it again when it has stopped
     uvicorn.Server(settings(build(server), server.options)).run()
 
 

@@ -18,7 +18,7 @@ from qianru.errors import RequestRefused, UnknownName
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
 from qianru.serve.asking import Input, asked, embed, score
-from qianru.serve.forms import answers, takes
+from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
 from qianru.serve.scoring import sigmoid
@@ -26,7 +26,7 @@ from qianru.serve.server import server_of
 from qianru.serve.tokens import token_rows
 from qianru.types import Embeddings, Kind, Role
 
-router = APIRouter(tags=["text-embeddings-inference"])
+router = APIRouter(tags=["text-embeddings-inference"], route_class=Direct)
 TOO_LONG = 413
 Inputs = Annotated[Input, Field(union_mode="left_to_right", description="A text, texts, or the model's own token ids.")]
 
