@@ -12,6 +12,7 @@ from whom, the batch and a text's number in it decide: several processes hide wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from qianru.runtime.packing import Packed, pack, plan
 from qianru.train.data.batches import collect
 from qianru.train.data.sampler import Draw
 from qianru.train.data.sets import DataSet
+from qianru.train.data.texts import texts_in
 from qianru.train.losses.masked import bag_of_words
 from qianru.train.objective import texts_of
 from qianru.train.pretraining.config import PretrainConfig
@@ -33,7 +35,8 @@ from qianru.train.pretraining.heads import OneLayerDecoder, TokenHead
 from qianru.train.pretraining.masking import Masked, Masker
 from qianru.train.processes import ALONE, Processes
 
-AT_ONCE = 1024   # tokens; each has a logit for every word of the vocabulary
+AT_ONCE = 1024    # tokens of a packed batch
+N_COUNTED = 20000  # texts from which tokens' frequencies are taken
 
 
 class PretrainStage:
@@ -60,6 +63,10 @@ class PretrainStage:
                                                shape.norm_eps)
         if config.task == "dupmae":
             parts["bag"] = TokenHead(shape.hidden_size, shape.vocab_size, shape.norm_eps)
+        bias = log_frequencies(model, sets, shape.vocab_size)
+        for head in parts.values():
+            if isinstance(head, TokenHead):
+                head.word_bias.data = bias.clone()
         self.module = nn.ModuleDict(parts).to(self.device)
 
     def backward(self, draw: Draw, step: int, share: float) -> tuple[float, int]:
@@ -137,6 +144,23 @@ class PretrainStage:
         numbers = (np.repeat(np.arange(len(rows)), counts), np.concatenate(terms), np.repeat(1 / counts, counts))
         texts, ids, shares = (torch.from_numpy(a).to(self.device) for a in numbers)
         return bag_of_words(torch.cat(reached), texts, ids, shares.float())
+
+
+def log_frequencies(model: Transformer, sets: Sequence[DataSet], vocab_size: int) -> Tensor:
+    """(vocabulary,) logarithms of how often tokens stand in texts, one more than counted each.
+
+    What guesses begins with them, so that no step is spent on learning them. A model from nothing would learn them
+    first by moving all its vectors the same way, until they say nothing of their texts.
+    """
+    n_texts = sum(map(len, sets))
+    every = max(n_texts // N_COUNTED, 1)
+    texts = list(islice(texts_in(sets), 0, None, every))
+    counts = np.ones(vocab_size)
+    for at in range(0, len(texts), 1000):
+        found = model.tokenizer.rows(texts[at : at + 1000], "").rows
+        counts += np.bincount(np.concatenate(found), minlength=vocab_size)[:vocab_size]
+    counts[[*model.tokenizer.prefix, *model.tokenizer.suffix]] = 1        # which are never guessed
+    return torch.from_numpy(np.log(counts / counts.sum())).float()
 
 
 def _places(rows: list[Masked], name: Literal["hidden", "own"], batch: Packed) -> Tensor:
