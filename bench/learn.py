@@ -1,12 +1,11 @@
 """Does it learn? From a random encoder of 4 layers, 256 wide, by RetroMAE, weak pairs and judged pairs with negatives.
 
-    python bench/learn.py -o FOLDER [--minutes 55] [--threads 2] [--only full,"no RetroMAE"]
+    python bench/learn.py -o FOLDER [--scale 1.0] [--threads 2] [--only full,"no RetroMAE"]
 
 Every stage of every row of ROWS is trained, then judged on texts that it has not seen (CSL title -> abstract and DRCD
-question -> paragraph: nDCG@10; STS-B zh: Spearman). Rows share what they have in common. Each kind of stage gets a
-share of the minutes; a few steps, timed once, say how many that is, and all rows take the same number. A stage that is
-done is not done again; one that was stopped goes on where it was. FOLDER/table.md and curves.png are for
-docs/training.md; one line of JSON for each stage is printed.
+question -> paragraph: nDCG@10; STS-B zh: Spearman). Rows share what they have in common, and all rows take the same
+steps, --scale times those of KINDS. A stage that is done is not done again; one that was stopped goes on where it was.
+FOLDER/table.md and curves.png are for docs/training.md; one line of JSON for each stage is printed.
 """
 
 from __future__ import annotations
@@ -26,17 +25,18 @@ from common import HERE, data_folder, report
 sys.path.insert(0, str(HERE.parent))
 
 SHAPE = (4, 256)
+POOLING = "mean"                 # of so small a model says more than the first token does
 MAX_TOKENS = 128
-N_TIMED = 8                      # steps before a stage's number of steps is settled; the first two are not counted
 COLUMNS = ("csl", "drcd", "stsb")
+COUNTED = 20                     # steps after which the time is written down
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a stage trains. data: files below data/;  units: its share of the time;  negatives: whether they are mined"""
+    """How a stage trains. data: files below data/;  negatives: how many are mined and drawn"""
 
     data: str
-    units: float
+    steps: int
     batch_size: int
     lr: float
     pretrain: bool = False
@@ -45,11 +45,11 @@ class Kind:
 
 
 KINDS = {
-    "RetroMAE": Kind("texts.jsonl", 12, 64, 5e-4, pretrain=True),
-    "weak pairs": Kind("weak/*.jsonl", 8, 128, 5e-4),
-    "weak pairs, mixed": Kind("weak-mixed.jsonl", 8, 128, 5e-4),
-    "judged pairs, mined negatives": Kind("strong/*.jsonl", 5, 64, 2e-4, negatives=3),
-    "judged pairs": Kind("strong/*.jsonl", 5, 64, 2e-4),
+    "RetroMAE": Kind("texts.jsonl", 1200, 16, 5e-4, pretrain=True),
+    "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4),
+    "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4),
+    "judged pairs, mined negatives": Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3),
+    "judged pairs": Kind("strong/*.jsonl", 200, 64, 2e-4),
 }
 TAUGHT, BARE = "judged pairs, mined negatives", "judged pairs"
 ROWS = {
@@ -58,17 +58,14 @@ ROWS = {
     "no hard negatives": ("RetroMAE", "weak pairs", BARE),
     "batches of many sets": ("RetroMAE", "weak pairs, mixed", TAUGHT),
 }
-SAME_STEPS = {"weak pairs, mixed": "weak pairs", BARE: TAUGHT}     # a comparison is of equal steps
 
 
 class Chain:
     """One folder in which all rows are trained."""
 
-    def __init__(self, folder: Path, minutes: float, threads: int) -> None:
-        self.folder, self.threads = folder, threads
+    def __init__(self, folder: Path, scale: float, threads: int) -> None:
+        self.folder, self.scale, self.threads = folder, scale, threads
         self.data = folder / "data"
-        paths = {stages[: i + 1] for stages in ROWS.values() for i in range(len(stages))}
-        self.unit_s = minutes * 60 / sum(KINDS[path[-1]].units for path in paths)
         self.judge = Judge(self.data / "judge")
 
     def run(self, row: str) -> list[dict[str, Any]]:
@@ -88,52 +85,38 @@ class Chain:
         if not (folder / "modules.json").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             vocab = data_folder() / "tokenizers/bert-base-chinese/vocab.txt"
-            create_encoder(folder, vocab, *SHAPE, max_tokens=MAX_TOKENS)
+            create_encoder(folder, vocab, *SHAPE, max_tokens=MAX_TOKENS, pooling=POOLING)
         return folder
 
     def trained(self, model: Path, path: tuple[str, ...]) -> Path:
         """The folder of the model after the last stage of the path, which begins with `model`."""
         from qianru.train import train
 
-        output = self.folder / " - ".join(path).replace(",", "").replace(" ", "_")
+        output = self.place(path)
         if not (output / "modules.json").is_file():
+            clock = Clock(output / "run" / "cpu_s.json")
             config = self.config(model, output, path[-1])
-            train(config, resume=(output / "run").exists())
+            train(config, resume=(output / "run").exists(), on_step=clock)
         return output
 
+    def place(self, path: tuple[str, ...]) -> Path:
+        """The folder of what these stages make."""
+        return self.folder / " - ".join(path).replace(",", "").replace(" ", "_")
+
     def config(self, model: Path, output: Path, stage: str) -> Any:
-        """The settings of a stage; its number of steps is timed once and kept."""
+        """The settings of a stage; before one with hard negatives, they are mined."""
         from qianru.train import DataConfig, LossConfig, OptimizerConfig, TrainConfig
         from qianru.train.pretraining.config import PretrainConfig
 
         kind = KINDS[stage]
         files = sorted(self.data.glob(kind.data)) if not kind.negatives else self.mined(model, kind)
-        config = TrainConfig(
+        return TrainConfig(
             str(model), str(output), tuple(DataConfig(str(file)) for file in files),
             LossConfig(temperature=kind.temperature), OptimizerConfig(lr=kind.lr),
-            PretrainConfig() if kind.pretrain else None, batch_size=kind.batch_size, n_negatives=kind.negatives,
-            sampling_temperature=2.0, max_tokens=MAX_TOKENS, threads=self.threads,
-            dropout=0.0 if kind.pretrain else 0.1,
+            PretrainConfig(decoder_share=0.7) if kind.pretrain else None, batch_size=kind.batch_size,
+            n_negatives=kind.negatives, sampling_temperature=2.0, max_tokens=MAX_TOKENS, threads=self.threads,
+            dropout=0.0, precision="bfloat16", steps=max(round(kind.steps * self.scale), 10), save_every=50,
         )
-        return replace(config, steps=self.steps(config, SAME_STEPS.get(stage, stage)), save_every=200)
-
-    def steps(self, config: Any, stage: str) -> int:
-        """As many as fit into the stage's time."""
-        from qianru.train import train
-
-        held = self.folder / "steps.json"
-        known = json.loads(held.read_text()) if held.is_file() else {}
-        if stage not in known:
-            times: list[float] = []
-            place = self.folder / "timing"
-            shutil.rmtree(place, ignore_errors=True)
-            train(replace(config, output=str(place), steps=N_TIMED, save_every=N_TIMED),
-                  on_step=lambda step: times.append(time.perf_counter()))
-            shutil.rmtree(place)
-            each = (times[-1] - times[1]) / (len(times) - 2)
-            known[stage] = max(int(self.unit_s * KINDS[stage].units / each), 10)
-            held.write_text(json.dumps(known, indent=2))
-        return int(known[stage])
 
     def mined(self, model: Path, kind: Kind) -> list[Path]:
         """The same sets with negatives that the model finds among each set's own positives, beside those it has."""
@@ -149,8 +132,12 @@ class Chain:
                 folder.mkdir(parents=True, exist_ok=True)
                 data = DataSet(DataConfig(str(file)))
                 rows: list[Any] = [data[i] for i in range(len(data))]
-                made, _ = mine(rows, [text for row in rows for text in row.positives], loaded,
-                               MineConfig(first=5, last=100, n=kind.negatives))
+                texts = list(dict.fromkeys(text for row in rows for text in row.positives))
+                how = MineConfig(first=5, last=1000, n=kind.negatives, choose="nearest")
+                made, told = mine(rows, texts, loaded, how)
+                report("learn, mined", ["qianru"], set=file.stem, queries=told.n_queries, kept=told.n_kept,
+                       without=told.n_none, likely_right=told.n_likely_right,
+                       advice=told.advice(how.first, how.last, how.margin, len(texts)))
                 write_mined(files[-1], [
                     replace(new, negatives=tuple(dict.fromkeys((*old.negatives, *new.negatives)))[:8])
                     for old, new in zip(rows, made, strict=True)
@@ -164,7 +151,35 @@ class Chain:
         held = model / "scores.json"
         if not held.is_file():
             held.write_text(json.dumps(dict(self.judge(qianru.load(model)))))
-        return {"row": row, "stage": stage, **json.loads(held.read_text())}
+        cpu_s = Clock.read(model / "run/cpu_s.json")
+        return {"row": row, "stage": stage, **json.loads(held.read_text()), "cpu_s": cpu_s}
+
+    def known(self) -> list[dict[str, Any]]:
+        """The scores of all rows as far as they are there."""
+        found: list[dict[str, Any]] = []
+        for row, stages in ROWS.items():
+            for i, stage in enumerate(("random", *stages)):
+                folder = self.place(stages[:i]) if i else self.folder / "start"
+                if (folder / "scores.json").is_file():
+                    found.append(self.scored(folder, row, stage))
+        return found
+
+
+class Clock:
+    """Adds up the processor's time of a stage, over all times that it was stopped and went on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.before, self.since = path, Clock.read(path) or 0, time.process_time()
+
+    def __call__(self, step: Any) -> None:
+        """After every step; what was done since the last checkpoint but one is counted twice after a stop."""
+        if step.step % COUNTED == 0 or step.step == step.n_steps:
+            self.path.write_text(json.dumps(self.before + time.process_time() - self.since))
+
+    @staticmethod
+    def read(path: Path) -> int | None:
+        """Seconds so far; None if nothing has been written."""
+        return round(json.loads(path.read_text())) if path.is_file() else None
 
 
 class Judge:
@@ -182,9 +197,10 @@ class Judge:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    head = "| row | after | CSL nDCG@10 | DRCD nDCG@10 | STS-B zh Spearman |\n|---|---|---:|---:|---:|\n"
-    return head + "".join(f"| {row['row']} | {row['stage']} | " + " | ".join(f"{row[c]:.4f}" for c in COLUMNS) + " |\n"
-                          for row in rows)
+    head = ("| row | after | CSL nDCG@10 | DRCD nDCG@10 | STS-B zh Spearman | CPU seconds |\n"
+            "|---|---|---:|---:|---:|---:|\n")
+    return head + "".join(f"| {row['row']} | {row['stage']} | " + " | ".join(f"{row[c]:.4f}" for c in COLUMNS)
+                          + f" | {row['cpu_s'] or ''} |\n" for row in rows)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -208,19 +224,18 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=55.0, help="of training, all rows together")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the steps of all stages")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default=",".join(ROWS), help="rows, by name")
     args = parser.parse_args()
     counts = prepare(data_folder(), args.output / "data")
-    chain = Chain(args.output, args.minutes, args.threads)
-    begun, rows = time.perf_counter(), []
+    chain = Chain(args.output, args.scale, args.threads)
     for name in args.only.split(","):
         for scores in chain.run(name):
-            rows.append(scores)
-            report("learn", ["torch", "qianru"], **scores, minutes=round((time.perf_counter() - begun) / 60, 1))
-    (args.output / "table.md").write_text(table(rows))
-    draw(rows, args.output / "curves.png")
+            report("learn", ["torch", "qianru"], **scores)
+            rows = chain.known()
+            (args.output / "table.md").write_text(table(rows))
+            draw(rows, args.output / "curves.png")
     print(json.dumps({"rows of data": counts}, ensure_ascii=False))
 
 

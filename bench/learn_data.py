@@ -4,7 +4,9 @@
     weak/      pairs that stand together by nature: heading and article, title and description, halves of a poem, word
                and definition, sentence and translation, sentence and the passage that it is taken out of (half of these
                in Traditional letters, by the dictionary's)
-    strong/    pairs that people have judged: entailments with contradictions as negatives, questions of one meaning
+    strong/    pairs that people have judged: entailments with contradictions as negatives, questions of one meaning,
+               searches with titles; and a few fresh ones of documentation and passages, so that looking for long texts
+               by short ones is not forgotten
     judge/     CSL title -> abstract, DRCD question -> paragraph, STS-B zh: the splits that `qianru evaluate` judges on
 """
 
@@ -24,6 +26,8 @@ from common import read_text
 
 Row = dict[str, Any]
 N_MOST = 40_000          # rows of a set
+N_FRESH = 2_500          # of these sets are learnt from in the last stage only
+FRESH = ("weak/docs", "weak/passages")
 LONGEST, SHORTEST = 400, 6   # letters of a text
 PASSAGE = 120            # letters, from which a passage is long enough
 STILL_IN = 0.1           # of the passages hold the sentence that is asked for
@@ -38,7 +42,13 @@ def prepare(data: Path, folder: Path) -> dict[str, int]:
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         judged = {f"judge/{name}": rows for name, rows in judges(data).items()}
-        learnt = {name: sampled(rows) for name, rows in sources(data)}
+        learnt: dict[str, list[Row]] = {}
+        for name, rows in sources(data):
+            kept = sampled(rows, N_MOST + N_FRESH)
+            n_weak = min(N_MOST, len(kept) - N_FRESH) if name in FRESH else min(N_MOST, len(kept))
+            learnt[name] = kept[:n_weak]
+            if name in FRESH:
+                learnt[name.replace("weak", "strong")] = kept[n_weak:]
         learnt["texts"] = sampled([{"text": text} for rows in learnt.values() for row in rows for text in texts_in(row)
                                    if len(text) >= 20], 4 * N_MOST)
         n_before = {name: len(rows) for name, rows in learnt.items()}
@@ -145,7 +155,7 @@ def passages(books: Iterable[str], traditional: dict[int, str]) -> list[Row]:
             if len(found) > 2 and len(found[i]) >= SHORTEST:
                 made.append(pair(found[i], "".join(around)))
     return [pair(row["query"].translate(traditional), row["pos"][0].translate(traditional)) if draw.random() < 0.5
-            else row for row in sampled(made)]
+            else row for row in sampled(made, N_MOST + N_FRESH)]
 
 
 def letters(words: Iterable[tuple[str, str]]) -> dict[int, str]:
