@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
 from qianru.models.backbone import Backbone
-from qianru.runtime.linear import pack
+from qianru.runtime.int8 import warm_up
+from qianru.runtime.linear import pack, packed_weights
 from qianru.runtime.options import Precision
+from qianru.runtime.pages import use_large_pages
 from qianru.types import FloatArray
 
 
@@ -30,10 +33,15 @@ def lay_out(
         for layer in backbone.layers:
             lay_out_one(layer)
         backbone.fuse(precision)
+        use_large_pages(packed_weights(backbone.layers))
         return None
     hooks = [layer.register_forward_hook(lay_out_one) for layer in backbone.layers]
-    exact = probe()
+    with ThreadPoolExecutor(1, "qianru-loading") as beside:
+        ready = beside.submit(warm_up)
+        exact = probe()
+        ready.result()
     for hook in hooks:
         hook.remove()
     backbone.fuse(precision)
+    use_large_pages(packed_weights(backbone.layers))
     return exact, probe()

@@ -6,15 +6,14 @@ looks at those pages, yet they count as this process's memory until the system i
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qianru.models.array_file import Array
+from qianru.runtime.pages import madvise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +53,8 @@ def release(tensors: Mapping[str, Tensor]) -> None:
 
     Where the system does not say what lies in a file (it is no Linux), nothing happens.
     """
-    advise, regions = _madvise(), _file_regions()
-    if advise is None or not regions:
+    advise, dont_need, regions = madvise(), getattr(mmap, "MADV_DONTNEED", None), _file_regions()
+    if advise is None or dont_need is None or not regions:
         return
     starts = [start for start, _ in regions]
     for tensor in tensors.values():
@@ -69,7 +68,7 @@ def release(tensors: Mapping[str, Tensor]) -> None:
         first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE     # whole pages only: the others hold parts of neighbours
         size = end // mmap.PAGESIZE * mmap.PAGESIZE - first
         if size > 0:
-            advise(first, size)
+            advise(first, size, dont_need)
 
 
 def _file_regions() -> list[tuple[int, int]]:
@@ -85,17 +84,3 @@ def _file_regions() -> list[tuple[int, int]]:
             start, _, end = span.partition("-")
             regions.append((int(start, 16), int(end, 16)))
     return regions
-
-
-@cache
-def _madvise() -> Callable[[int, int], None] | None:
-    """madvise(…, MADV_DONTNEED); None if there is no such thing."""
-    dont_need = getattr(mmap, "MADV_DONTNEED", None)
-    try:
-        function = ctypes.CDLL(None, use_errno=True).madvise
-    except (OSError, AttributeError):
-        return None
-    if dont_need is None:
-        return None
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return lambda start, size: function(start, size, dont_need)

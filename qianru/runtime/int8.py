@@ -10,7 +10,7 @@ Source: Jacob et al. 2018 (arXiv 1712.05877), section 2.3, with a zero point for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,17 +30,17 @@ class Int8Linear:
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
         """weight: (out, in);  bias: (out,) or None. Raises BadInput if this processor or this torch cannot."""
         self.multiply, self.sums = int8_multiplier(weight.detach().float())
+        self.weights = self.multiply.weights
         self.bias = torch.zeros(len(weight)) if bias is None else bias.detach().float().contiguous()
         self.activation = activation
-        self.kernels = _kernels()
 
     def __call__(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        codes, scale, zero = self.kernels.quantize(x.contiguous())
+        codes, scale, zero = _kernels().quantize(x.contiguous())
         return self.finish(self.multiply(codes), scale, zero, residual)
 
     def finish(self, products: Tensor, scale: Any, zero: Any, residual: Tensor | None = None) -> Tensor:
         """What the products of codes with that scale and zero stand for."""
-        return self.kernels.finish(products, scale, zero, self.sums, self.bias, self.activation, residual)
+        return _kernels().finish(products, scale, zero, self.sums, self.bias, self.activation, residual)
 
 
 def can_multiply_int8() -> bool:
@@ -49,29 +49,46 @@ def can_multiply_int8() -> bool:
     return bool(able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8"))
 
 
-def int8_multiplier(weight: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+def int8_multiplier(weight: Tensor) -> tuple[Int8Product, Tensor]:
     """(codes (total, in) uint8 -> products (total, out) float32; the sums (out,) of each output's weights)."""
     if not can_multiply_int8():
         raise BadInput("This processor has no instructions for int8. Use precision='auto'.")
+    largest = torch.maximum(weight.amax(1), -weight.amin(1))   # aminmax takes 20 times as long
+    scale = (largest / 127).clamp_min(int8_torch.SMALLEST)
+    rounded = (weight / scale[:, None]).round_()
     try:
-        prepack, pointwise = torch.ops.onednn.qlinear_prepack, torch.ops.onednn.qlinear_pointwise.default
+        product = Int8Product(rounded.to(torch.int8), scale)
     except AttributeError as error:
         raise BadInput("This build of torch has no int8 products. Use precision='auto'.") from error
-    low, high = weight.aminmax(dim=1)
-    scale = (torch.maximum(-low, high) / 127).clamp_min(int8_torch.SMALLEST)
-    rounded = (weight / scale[:, None]).round_()
-    packed = prepack(rounded.to(torch.int8), None)
-    zeros = torch.zeros(len(weight), dtype=torch.int32)
+    return product, rounded.sum(1) * scale
 
-    def multiply(codes: Tensor) -> Tensor:
-        products: Tensor = pointwise(   # unsigned tokens: signed ones fall to a reference kernel
-            codes, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+
+class Int8Product:
+    """codes (total, in) uint8 -> products (total, out) float32. AttributeError if torch lacks it.
+
+    weights: as oneDNN lays them out
+    """
+
+    def __init__(self, codes: Tensor, scale: Tensor) -> None:
+        """codes: (out, in) int8;  scale: (out,)."""
+        ops = torch.ops.onednn
+        self._multiply, self._scale = ops.qlinear_pointwise.default, scale
+        self.weights: Tensor = ops.qlinear_prepack(codes, None)
+        self._zeros = torch.zeros(len(codes), dtype=torch.int32)
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        products: Tensor = self._multiply(   # unsigned tokens: signed ones fall to a reference kernel
+            codes, 1.0, 0, self.weights, self._scale, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return products
 
-    return multiply, rounded.sum(1) * scale
+
+def warm_up() -> None:
+    """Loads what stands around products, numba above all: a second's work, for a thread beside other work."""
+    _kernels().quantize(torch.zeros(1, 1))
 
 
+@cache
 def _kernels() -> int8_torch.Kernels:
     try:
         from qianru.runtime import int8_numba

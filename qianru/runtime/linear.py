@@ -51,6 +51,12 @@ class Linear(nn.Module):
         return y if residual is None else residual + y
 
 
+def packed_weights(module: nn.Module) -> list[Tensor]:
+    """Those of all packed Linears of the module that oneDNN laid out."""
+    packed = (linear.packed for linear in module.modules() if isinstance(linear, Linear))
+    return [each.weights for each in packed if isinstance(each, OneDnnLinear | Int8Linear)]
+
+
 @torch.no_grad()
 def pack(module: nn.Module, precision: Precision) -> None:
     """Lays out every Linear of the module, on the device where it is, for inference. There is no way back."""
@@ -68,7 +74,8 @@ def pack(module: nn.Module, precision: Precision) -> None:
 def _laid_out(linear: Linear, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], Tensor]:
     weight = linear.weight.detach().to(dtype)
     bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-    packed = None if weight.is_cuda else _onednn(weight, bias, linear.activation)
+    able = not weight.is_cuda and torch.backends.mkldnn.is_available()   # type: ignore[no-untyped-call]
+    packed = _onednn(weight, bias, linear.activation) if able else None
     return packed or _plain(weight, bias, linear.activation)
 
 
@@ -83,29 +90,36 @@ def _plain(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Te
     return apply
 
 
-def _onednn(weight: Tensor, bias: Tensor | None, activation: str) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+def _onednn(weight: Tensor, bias: Tensor | None, activation: str) -> OneDnnLinear | None:
     """None if this build of torch lacks the operators."""
     try:
-        reorder = torch.ops.mkldnn._reorder_linear_weight
-        multiply = torch.ops.mkldnn._linear_pointwise.default
-        multiply_add = torch.ops.mkldnn._linear_pointwise.binary
+        return OneDnnLinear(weight, bias, activation)
     except AttributeError:
         return None
-    if not torch.backends.mkldnn.is_available():   # type: ignore[no-untyped-call]
-        return None
-    packed = reorder(weight.contiguous(), None)
-    dtype = weight.dtype
-    name, variant = FUSED.get(activation, FUSED["none"])
-    act = None if activation in FUSED else ACTIVATIONS[activation]
 
-    def apply(x: Tensor, residual: Tensor | None) -> Tensor:
-        x = x.to(dtype)
-        if residual is not None and residual.dtype == dtype and activation == "none":
-            y: Tensor = multiply_add(x, residual, packed, bias, "add")
-            return y
-        y = multiply(x, packed, bias, name, [], variant)
-        if act is not None:
-            y = act(y)
+
+class OneDnnLinear:
+    """(x, residual) -> activation(x W' + b) in the weight's type [+ residual]. AttributeError if torch lacks it.
+
+    weights: as oneDNN lays them out
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str) -> None:
+        """weight: (out, in);  bias: (out,) or None, of the same type."""
+        ops = torch.ops.mkldnn
+        self._multiply, self._multiply_add = ops._linear_pointwise.default, ops._linear_pointwise.binary
+        self.weights: Tensor = ops._reorder_linear_weight(weight.contiguous(), None)
+        self.bias, self.dtype = bias, weight.dtype
+        self._plain = activation == "none"
+        self._name, self._variant = FUSED.get(activation, FUSED["none"])
+        self._act = None if activation in FUSED else ACTIVATIONS[activation]
+
+    def __call__(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        x = x.to(self.dtype)
+        if residual is not None and residual.dtype == self.dtype and self._plain:
+            added: Tensor = self._multiply_add(x, residual, self.weights, self.bias, "add")
+            return added
+        y: Tensor = self._multiply(x, self.weights, self.bias, self._name, [], self._variant)
+        if self._act is not None:
+            y = self._act(y)
         return y if residual is None else residual + y
-
-    return apply
