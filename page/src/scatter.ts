@@ -12,7 +12,7 @@ const CLOSEST = 400;            // times the scale that shows all
 export interface Points {
   points: Float32Array;         // (n, 2), x to the right, y upwards
   clusters: Int16Array;         // (n,), -1 for none
-  labels: MapLabel[];
+  labels: MapLabel[];           // the largest clusters' first
 }
 
 export class Scatter {
@@ -32,6 +32,8 @@ export class Scatter {
   private waiting = 0;
   private marked: Uint32Array | null = null;
   private rings: number[] = [];
+  private look = { ink: "", paper: "", blue: "", font: "" };
+  private readonly signs = new Map<MapLabel, HTMLCanvasElement>();     // labels as pictures: outlined text is slow to draw
   /** x, y, … of the lasso in CSS pixels while it is drawn. */
   lasso: number[] = [];
   pointed = -1;
@@ -48,6 +50,9 @@ export class Scatter {
   /** Takes up the colours of day or night. */
   theme(): void {
     this.colours = Uint32Array.from({ length: this.clusters + 1 }, (_, i) => packed(colour(i - 1, isDark())));
+    const style = getComputedStyle(this.canvas);
+    this.look = { ink: style.color, paper: style.backgroundColor, blue: style.accentColor, font: `600 13px ${style.fontFamily}` };
+    this.signs.clear();
     this.redraw();
   }
 
@@ -144,6 +149,7 @@ export class Scatter {
       canvas.height = Math.round(box.height * this.ratio);
     }
     this.raster.resize(this.canvas.width, this.canvas.height);
+    this.signs.clear();
     if (this.fitted) this.fit();
     this.draw();        // at once: a canvas that has been resized is empty
   }
@@ -162,8 +168,7 @@ export class Scatter {
   }
 
   private draw(): void {
-    const style = getComputedStyle(this.canvas);
-    const paper = /(\d+)\D+(\d+)\D+(\d+)/.exec(style.backgroundColor) ?? ["", "255", "255", "255"];
+    const paper = /(\d+)\D+(\d+)\D+(\d+)/.exec(this.look.paper) ?? ["", "255", "255", "255"];
     this.raster.clear(packed([Number(paper[1]), Number(paper[2]), Number(paper[3])]));
     const scale = this.scale * this.ratio;
     const at = { scale, x: this.canvas.width / 2 - this.x * scale, y: this.canvas.height / 2 + this.y * scale };
@@ -172,12 +177,12 @@ export class Scatter {
     this.raster.draw(points, clusters, this.colours, stamp(radius, this.marked ? 0.13 : 0.72), at, null);
     if (this.marked) this.raster.draw(points, clusters, this.colours, stamp(radius + 0.6 * this.ratio, 0.95), at, this.marked);
     this.raster.show();
-    this.annotate(style);
+    this.annotate();
   }
 
-  private annotate(style: CSSStyleDeclaration): void {
+  private annotate(): void {
     const context = this.overlay.getContext("2d") as CanvasRenderingContext2D;
-    const [ink, paper, blue] = [style.color, style.backgroundColor, style.accentColor];
+    const { ink, paper, blue } = this.look;
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     context.lineJoin = "round";
@@ -186,7 +191,7 @@ export class Scatter {
       for (const [colour, width] of [[paper, 5], [ink, 2.2]] as const) this.circle(context, x, y, this.radius() + 4, colour, width);
     }
     if (this.pointed >= 0) this.circle(context, ...this.place(this.pointed), this.radius() + 3, blue, 2.5);
-    this.write(context, style);
+    this.write(context);
     if (this.lasso.length > 2) {
       context.beginPath();
       for (let i = 0; i < this.lasso.length; i += 2) context.lineTo(this.lasso[i] as number, this.lasso[i + 1] as number);
@@ -207,21 +212,37 @@ export class Scatter {
   }
 
   /** The labels, the largest clusters' first, each where no other stands. */
-  private write(context: CanvasRenderingContext2D, style: CSSStyleDeclaration): void {
-    context.font = `600 13px ${style.fontFamily}`;
-    [context.textAlign, context.textBaseline] = ["center", "middle"];
+  private write(context: CanvasRenderingContext2D): void {
     const taken: [number, number, number, number][] = [];
-    for (const label of [...this.data.labels].sort((a, b) => b.size - a.size)) {
+    for (const label of this.data.labels) {
+      const sign = this.sign(label);
+      const [wide, high] = [sign.width / this.ratio / 2, sign.height / this.ratio / 2];
       const [x, y] = this.placed(label.x, label.y);
-      const text = label.words.slice(0, WORDS_SHOWN).join(" · ");
-      const half = context.measureText(text).width / 2 + 6;
-      const box: [number, number, number, number] = [x - half, y - 11, x + half, y + 11];
-      if (x < half || x > this.width - half || y < 11 || y > this.height - 11) continue;
+      const box: [number, number, number, number] = [x - wide, y - high, x + wide, y + high];
+      if (x < wide || x > this.width - wide || y < high || y > this.height - high) continue;
       if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
       taken.push(box);
-      [context.strokeStyle, context.lineWidth, context.fillStyle] = [style.backgroundColor, 4, style.color];
-      context.strokeText(text, x, y);
-      context.fillText(text, x, y);
+      context.drawImage(sign, box[0], box[1], 2 * wide, 2 * high);
     }
+  }
+
+  private sign(label: MapLabel): HTMLCanvasElement {
+    const made = this.signs.get(label);
+    if (made) return made;
+    const sign = document.createElement("canvas");
+    const context = sign.getContext("2d") as CanvasRenderingContext2D;
+    const text = label.words.slice(0, WORDS_SHOWN).join(" · ");
+    context.font = this.look.font;
+    sign.width = Math.ceil((context.measureText(text).width + 12) * this.ratio);
+    sign.height = Math.ceil(22 * this.ratio);
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.font = this.look.font;
+    context.textBaseline = "middle";
+    context.lineJoin = "round";
+    [context.strokeStyle, context.lineWidth, context.fillStyle] = [this.look.paper, 4, this.look.ink];
+    context.strokeText(text, 6, 11);
+    context.fillText(text, 6, 11);
+    this.signs.set(label, sign);
+    return sign;
   }
 }
