@@ -16,7 +16,7 @@ from .conftest import Qianru
 COMMANDS = ["index", "search", "similarity", "similar", "fit", "words", "info", "list", "get", "count", "delete",
             "rebuild", "models", "download", "embed", "inspect", "tune", "optimize",
             "check", "compact", "reembed", "snapshot", "restore", "compare", "evaluate",
-            "mine", "pretrain", "push", "report", "rerank", "train"]
+            "merge", "mine", "pretrain", "push", "report", "rerank", "train"]
 FAMILIES = ["counts", "tfidf", "bm25", "lsa", "word2vec"]
 
 

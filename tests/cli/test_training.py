@@ -1,4 +1,4 @@
-"""qianru train, qianru pretrain, qianru mine."""
+"""qianru train, qianru pretrain, qianru mine, qianru merge."""
 
 from __future__ import annotations
 
@@ -79,6 +79,20 @@ def test_negatives_are_mined_and_can_be_trained_on(qianru: Qianru, here: Path) -
     assert any(row["neg"] for row in rows)
     assert all(not set(row["pos"]) & set(row["neg"]) for row in rows)
     assert qianru("train", "tiny", "mined.jsonl", "-o", "mine", "--steps", "1", "--batch-size", "4").code == 0
+
+
+def test_a_window_without_negatives_says_why(qianru: Qianru, here: Path) -> None:
+    done = qianru("mine", "pairs.jsonl", "-m", "tiny", "-o", "mined.jsonl", "--ranks", "0-2", "--margin", "0.99")
+    assert "12 queries have fewer than 7" in done.out
+    assert "To have more, take ranks 2-12" in done.out or "Take a wider window" in done.out
+
+
+def test_a_model_and_its_beginning_are_merged(qianru: Qianru, here: Path) -> None:
+    qianru("train", "tiny", "pairs.jsonl", "-o", "mine", "--steps", "2", "--batch-size", "4")
+    done = qianru("merge", "mine", "tiny", "-o", "merged", "--weights", "3,1")
+    assert done.out == "2 models merged; saved to merged\n"
+    assert qianru("similarity", "-m", "merged", "床前明月", "低头思故乡").code == 0
+    assert "'a' is no number" in qianru("merge", "mine", "tiny", "-o", "other", "--weights", "a,1").err
 
 
 def test_a_report_of_mining_as_json(qianru: Qianru, here: Path) -> None:
