@@ -12,7 +12,7 @@ import typer
 from qianru.cli.fetching import GET
 from qianru.cli.layout import one_line
 from qianru.cli.looking import show_facts
-from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.options import AsJson, Encoding, MaxTokens, Precision, examples, runtime_of
 from qianru.cli.terminal import note, progress, show, show_json
 
 if TYPE_CHECKING:
@@ -48,14 +48,8 @@ def embed(
     instruction: Annotated[
         str | None, typer.Option(help="The task, for models that follow one.", show_default=False)
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="float32|bfloat16|int8", show_default=False,
-                                 help="Of a transformer; else bfloat16 where the processor has it.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Cut texts after so many; else after what the model was made for.",
-                                 show_default=False)
-    ] = None,
+    precision: Precision = None,
+    max_tokens: MaxTokens = None,
     truncate_dim: Annotated[
         int | None, typer.Option(min=1, help="Keep the first so many dimensions.", show_default=False)
     ] = None,
@@ -212,12 +206,8 @@ def _loaded(
     """The model, run as asked; BadInput for wishes that only a transformer can follow."""
     from qianru.errors import BadInput
     from qianru.models import load
-    from qianru.runtime.options import Runtime
 
-    wishes = (precision, max_tokens, truncate_dim)
-    runtime = None if wishes == (None, None, None) else Runtime(
-        precision or "auto", max_tokens=max_tokens, truncate_dim=truncate_dim)      # type: ignore[arg-type]
-    model = load(name, runtime)
+    model = load(name, runtime_of(precision, max_tokens, truncate_dim))
     if cls_every is None:
         return model
     if model.spec.family != "transformer":

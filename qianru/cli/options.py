@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from qianru.index.collection import Collection
+    from qianru.runtime.options import Runtime
 
 CARE = "Look after a collection"      # the help page's second panel of commands
 DEFAULT_COLLECTION = ".qianru"
@@ -21,6 +22,14 @@ Where = Annotated[
     typer.Option("--where", "-w", help="Only documents whose fields pass: path ^= \"notes/\" and line > 10"),
 ]
 Encoding = Annotated[str | None, typer.Option(help="Of text files; recognised when not given.", show_default=False)]
+Precision = Annotated[
+    str | None, typer.Option(metavar="float32|bfloat16|int8", show_default=False,
+                             help="Of a transformer; else bfloat16 where the processor has it.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(min=1, help="Cut texts after so many; else after what the model was made for.",
+                             show_default=False)
+]
 CollectionPath = Annotated[
     Path | None,
     typer.Option(
@@ -29,6 +38,15 @@ CollectionPath = Annotated[
         show_default=False,
     ),
 ]
+
+
+def runtime_of(precision: str | None, max_tokens: int | None, truncate_dim: int | None = None) -> Runtime | None:
+    """How to run a transformer; None if nothing was asked for, for other models take no such wishes."""
+    from qianru.runtime.options import Runtime
+
+    if (precision, max_tokens, truncate_dim) == (None, None, None):
+        return None
+    return Runtime(precision or "auto", max_tokens=max_tokens, truncate_dim=truncate_dim)   # type: ignore[arg-type]
 
 
 def collection_path(given: Path | None) -> Path:

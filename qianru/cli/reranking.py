@@ -8,7 +8,7 @@ import typer
 
 from qianru.cli.comparing import texts_named
 from qianru.cli.layout import one_line
-from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.options import AsJson, Encoding, MaxTokens, Precision, examples, runtime_of
 from qianru.cli.terminal import note, progress, show, show_json
 from qianru.errors import BadInput
 
@@ -30,6 +30,8 @@ def rerank(
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="How many of the best; else all.", show_default=False)
     ] = None,
+    precision: Precision = None,
+    max_tokens: MaxTokens = None,
     encoding: Encoding = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +46,7 @@ def rerank(
     from qianru.models.base import Reranker
 
     texts = [text for name in inputs for text in texts_named(name, encoding)]
-    ready = load(model)
+    ready = load(model, runtime_of(precision, max_tokens))
     if not isinstance(ready, Reranker):
         raise BadInput(f"{model} makes {' and '.join(ready.spec.kinds)} vectors; it is no reranker. Use one, such as "
                        "bge-reranker-base, or compare with: qianru similarity.")

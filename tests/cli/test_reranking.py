@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from reranker_checkpoints import tiny_reranker
 
 from qianru.models.cross_encoder import CrossEncoder
+from qianru.runtime.options import Runtime
 
 from .conftest import Qianru
 
@@ -39,6 +40,18 @@ def test_texts_and_lines_come_best_first(qianru: Qianru, model: str) -> None:
     code, out, err = qianru("rerank", "明月", "诗.txt", "-m", model, "-k", "2")
     assert (code, err) == (0, "4 texts by tiny\n")
     assert [line.split()[0] for line in out.splitlines()] == ["1", "2"]
+
+
+def test_precision_and_the_most_tokens_are_as_asked(qianru: Qianru, model: str) -> None:
+    asked = ("rerank", "明月", "诗.txt", "-m", model, "--json")
+    exact = qianru(*asked, "--precision", "float32", "--max-tokens", "6").json()
+    reranker = CrossEncoder.load(Path(model), Runtime("float32", max_tokens=6))
+    scores = reranker.score([("明月", text) for text in LINES]).tolist()
+    assert [entry["score"] for entry in exact["results"]] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
+    assert qianru(*asked).json() != exact
+    code, _, err = qianru(*asked, "--precision", "int7")
+    assert code == 1
+    assert "int7" in err
 
 
 def test_a_model_of_vectors_is_no_reranker_and_a_reranker_makes_none(qianru: Qianru, model: str) -> None:
