@@ -100,9 +100,11 @@ def test_dense_and_sparse_vectors_of_the_same_numbers_give_the_same_clusters() -
     assert same_partition(cluster(dense, ["字"] * 60, k=3).labels, cluster(rows, ["字"] * 60, k=3).labels)
 
 
-def test_main_axes_keep_the_angles_when_nothing_is_left_out() -> None:
+def test_main_axes_keep_the_angles_about_the_mean_when_nothing_is_left_out() -> None:
     rows = np.random.default_rng(1).normal(size=(20, 12))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = unit - unit.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     turned = main_axes(rows, 12)
     np.testing.assert_allclose(turned @ turned.T, unit @ unit.T, atol=1e-5)
     assert main_axes(rows, 3).shape == (20, 3)

@@ -11,7 +11,7 @@ import numpy as np
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.models.base import as_texts
 from qianru.scores import Vectors
-from qianru.types import FloatArray, IntArray, Progress
+from qianru.types import FloatArray, IntArray, Progress, SparseRows
 from qianru.use.cluster.partition import DENSITY_AXES, Partition, by_density, k_means
 from qianru.use.cluster.space import main_axes
 from qianru.use.cluster.words import distinguishing_words
@@ -85,10 +85,12 @@ def cluster(
     if method == "kmeans":
         found = k_means(rows, k, seed, progress)
         criterion = "given" if k is not None else \
-            "the fewest clusters whose mean silhouette is at least 90 % of the best"
+            "the fewest clusters above two whose mean silhouette is at least 90 % of the best"
     else:
         size = min_size or max(5, round(len(some) / 100))
-        found = by_density(main_axes(rows, DENSITY_AXES, seed), size, seed)
+        dense = vectors.take(some) if isinstance(vectors, SparseRows) else np.asarray(vectors)[some]
+        # not centred: about the mean, whatever stands alone is nearer to every group than they are to one another
+        found = by_density(main_axes(dense, DENSITY_AXES, seed, centred=False), size, seed)
         criterion = f"dense groups of at least {size} texts"
     labels = np.full(len(texts), -1, np.int64)
     labels[some] = _by_size(found)

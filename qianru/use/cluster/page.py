@@ -14,7 +14,7 @@ from qianru.evaluate.page import atlas_box, html_page, shown
 from qianru.scores import Vectors
 from qianru.types import FloatArray, IntArray
 from qianru.use.cluster.clustering import Clustering
-from qianru.use.cluster.partition import NEAR_BEST
+from qianru.use.cluster.partition import fewest_near_best
 from qianru.use.cluster.space import main_axes, unit
 from qianru.use.pictures import scatter
 from qianru.use.writing import written
@@ -96,10 +96,10 @@ def _tried(found: Clustering) -> str:
     low, high = min(0.0, *values), max(values) or 1.0
     spots = [(_MARGIN + i / (len(ks) - 1) * (_WIDTH - 2 * _MARGIN),
               _HEIGHT - 24 - (value - low) / (high - low) * (_HEIGHT - 44)) for i, value in enumerate(values)]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+    line, best = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots), fewest_near_best(found.tried)
     parts = [f'<polyline points="{line}" fill="none" stroke="var(--blue)" stroke-width="1.5"/>']
     for (x, y), k, value in zip(spots, ks, values, strict=True):
-        chosen = k == min(k for k in ks if found.tried[k] >= max(values) * NEAR_BEST)
+        chosen = k == best
         parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y:.1f}" r="{6 if chosen else 3}"/>'
                      f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{k}</text>'
                      f'<text class="tick" x="{x:.1f}" y="{y - 9:.1f}" text-anchor="middle">{value:.2f}</text>')

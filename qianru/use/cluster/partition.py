@@ -34,7 +34,7 @@ def k_means(rows: FloatArray, k: int | None, seed: int, progress: Progress | Non
 
     rows: (n, d) of length 1;  progress: counts the runs of k-means
     Chosen: numbers from 2 to at most 128, each about 1.4 times the one before, are tried on a sample; the fewest
-    clusters count whose mean silhouette (Rousseeuw 1987) is at least 90 % of the best.
+    clusters count whose mean silhouette (Rousseeuw 1987) is at least 90 % of the best; two only if no others have.
     """
     tried: dict[int, float] = {}
     if k is None:
@@ -63,13 +63,16 @@ def candidates(n: int) -> list[int]:
 
 
 def fewest_near_best(tried: Mapping[int, float]) -> int:
-    """The smallest number of clusters whose silhouette is near the best.
+    """The smallest number of clusters above two whose silhouette is near the best; two if there is no other.
 
-    >>> fewest_near_best({2: 0.05, 4: 0.19, 8: 0.20, 16: 0.12})
-    4
+    Of texts about many things the silhouette is nearly flat, and high for two halves that mean nothing.
+
+    >>> fewest_near_best({2: 0.05, 4: 0.19, 8: 0.20, 16: 0.12}), fewest_near_best({2: 0.5, 3: 0.3})
+    (4, 2)
     """
     best = max(tried.values())
-    return min(k for k, value in tried.items() if value >= (best * NEAR_BEST if best > 0 else best))
+    near = [k for k, value in tried.items() if value >= (best * NEAR_BEST if best > 0 else best)]
+    return min((k for k in near if k > 2), default=2)
 
 
 def silhouette(rows: FloatArray, labels: IntArray, seed: int = 0) -> float:
