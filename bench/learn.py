@@ -28,6 +28,7 @@ SHAPE = (4, 256)
 POOLING = "mean"                 # of so small a model says more than the first token does
 MAX_TOKENS = 128
 COLUMNS = ("csl", "drcd", "stsb")
+PLACES = ("random", "RetroMAE", "weak", "judged")     # how stages' names begin, in their order
 COUNTED = 20                     # steps after which the time is written down
 
 
@@ -45,7 +46,7 @@ class Kind:
 
 
 KINDS = {
-    "RetroMAE": Kind("texts.jsonl", 1200, 16, 5e-4, pretrain=True),
+    "RetroMAE": Kind("texts.jsonl", 1600, 16, 5e-4, pretrain=True),
     "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4),
     "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4),
     "judged pairs, mined negatives": Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3),
@@ -211,10 +212,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for axes, column in zip(figure.subplots(1, len(COLUMNS)), COLUMNS, strict=True):
         for name in dict.fromkeys(row["row"] for row in rows):
             own = [row for row in rows if row["row"] == name]
-            where = [3 - (len(own) - 1 - i) if i else 0 for i in range(len(own))]      # all end at the last stage
+            where = [next(i for i, begin in enumerate(PLACES) if row["stage"].startswith(begin)) for row in own]
             axes.plot(where, [row[column] for row in own], "o-", label=name)
         axes.set_title(column)
-        axes.set_xticks(range(4), ["random", "RetroMAE", "weak", "judged"])
+        axes.set_xticks(range(4), PLACES)
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)
 
