@@ -12,6 +12,9 @@ The collection embeds with its own model, so one with several kinds of vectors s
 back as it was (see qianru.compat.fields).
 """
 
+# Clean with and without the framework, whose classes are Any where it is not installed:
+# mypy: allow-subclassing-any, allow-untyped-decorators, no-warn-return-any, no-warn-unused-ignores
+
 from __future__ import annotations
 
 import json
@@ -19,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from qianru.compat.fields import compared, from_fields, joined, to_fields
 from qianru.errors import BadInput, UnknownName, require
@@ -46,13 +49,13 @@ from langchain_core.structured_query import (  # noqa: E402
 from langchain_core.vectorstores import VectorStore  # noqa: E402
 from pydantic import ConfigDict  # noqa: E402
 
-Condition = Filter | FilterDirective | Mapping[str, Any] | str | None
+Condition: TypeAlias = Filter | FilterDirective | Mapping[str, Any] | str | None
 """Our filter or its text, LangChain's own directive, or a mapping: {"year": {"$gte": 2020}, "lang": "zh"}."""
 _SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "in": "in", "nin": "not in",
           "contain": "=="}      # a field that is a list equals what one of its elements does
 
 
-class QianruEmbeddings(Embeddings):      # type: ignore[misc, unused-ignore]
+class QianruEmbeddings(Embeddings):
     """Dense vectors of a model, as LangChain asks for them.
 
     model: one that is loaded, or what qianru.load takes, such as "m3e-base"
@@ -79,10 +82,10 @@ class QianruEmbeddings(Embeddings):      # type: ignore[misc, unused-ignore]
         asked = self.instruction if role == "query" else None
         made = self.model.encode(texts, role=role, kinds=["dense"], instruction=asked).dense
         assert made is not None
-        return made.tolist()     # type: ignore[no-any-return]
+        return made.tolist()
 
 
-class QianruVectorStore(VectorStore):      # type: ignore[misc, unused-ignore]
+class QianruVectorStore(VectorStore):
     """A Collection as LangChain's vector store. What is added is stored when the call returns.
 
     Adding a document again under its id replaces it. A document without an id gets one made of its text and metadata,
@@ -171,7 +174,7 @@ class QianruVectorStore(VectorStore):      # type: ignore[misc, unused-ignore]
         return [(page, min(max((1 + score) / 2, 0.0), 1.0)) for page, score in found]   # rounding may leave 0..1
 
 
-class QianruRetriever(BaseRetriever):      # type: ignore[misc, unused-ignore]
+class QianruRetriever(BaseRetriever):
     """Searches a Collection; each document's metadata tells its score as "qianru_score".
 
     collection: open;  k: how many;  where: a condition as QianruVectorStore takes;  plan: as for Collection.search
@@ -205,13 +208,13 @@ def as_filter(given: Condition) -> Filter | None:
     if isinstance(given, str):
         return Filter.parse(given)
     if isinstance(given, FilterDirective):
-        return given.accept(QianruTranslator())     # type: ignore[no-any-return]
+        return given.accept(QianruTranslator())
     if isinstance(given, Mapping):
         return joined("and", [_entry(name, value) for name, value in given.items()]) if given else None
     raise BadInput(f"A filter is a Filter, its text, a mapping or a FilterDirective, not {type(given).__name__}.")
 
 
-class QianruTranslator(Visitor):      # type: ignore[misc, unused-ignore]
+class QianruTranslator(Visitor):
     """What LangChain's self-query retriever calls: its structured queries as our filters."""
 
     def visit_operation(self, operation: Operation) -> Filter:

@@ -10,6 +10,9 @@ The collection embeds with its own model and by its own plan. A node comes back 
 that were indexed in another way become text nodes with their fields as metadata.
 """
 
+# Clean with and without the framework, whose classes are Any where it is not installed:
+# mypy: allow-subclassing-any, allow-untyped-decorators, no-warn-return-any, no-warn-unused-ignores
+
 from __future__ import annotations
 
 from asyncio import to_thread
@@ -41,7 +44,7 @@ _SIGNS = {"==": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "i
           "any": "in", "contains": "=="}       # a field that is a list passes if one of its elements does
 
 
-class QianruEmbedding(BaseEmbedding):     # type: ignore[misc, unused-ignore]
+class QianruEmbedding(BaseEmbedding):
     """Dense vectors of a model, as LlamaIndex asks for them.
 
     model: one that is loaded, or what qianru.load takes;  instruction: for queries, with models that follow one
@@ -88,10 +91,10 @@ class QianruEmbedding(BaseEmbedding):     # type: ignore[misc, unused-ignore]
         asked = self._instruction if role == "query" else None
         made = self._model.encode(texts, role=role, kinds=["dense"], instruction=asked).dense
         assert made is not None
-        return made.tolist()     # type: ignore[no-any-return]
+        return made.tolist()
 
 
-class QianruRetriever(BaseRetriever):     # type: ignore[misc, unused-ignore]
+class QianruRetriever(BaseRetriever):
     """The best documents of a Collection as nodes with their scores, larger is better.
 
     top_k: how many;  filters: LlamaIndex's or ours;  plan: as for Collection.search
