@@ -83,7 +83,7 @@ def answer(encoder: Encoder, data: Search, weights: Mapping[Kind, float] | None,
             made = {"packed": stretches, "whole": whole(found, budget, count=estimated_tokens),
                     "cut": whole(found, budget, count=estimated_tokens, cut=True)}
             for how, told in made.items():
-                value = float(_holds(told, documents, data.answers[name]))
+                value = float(holds(told, documents, data.answers[name]))
                 inside.setdefault(f"{how}_at_{budget}", []).append(value)
     scores = {how: float(np.mean(values)) for how, values in inside.items()}
     return Outcome(scores, dict(zip(names, inside["packed_at_1000"], strict=True)),
@@ -106,5 +106,6 @@ def _found(id: str, texts: Mapping[str, str]) -> Found:
     return Found(texts[id], document, int(number))
 
 
-def _holds(stretches: Sequence[Stretch], documents: set[str], sentence: str) -> bool:
+def holds(stretches: Sequence[Stretch], documents: set[str], sentence: str) -> bool:
+    """Whether a stretch of one of these documents has the sentence inside."""
     return any(one.found.document in documents and sentence in one.text for one in stretches)
