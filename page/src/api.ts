@@ -4,7 +4,7 @@ export type Kind = "dense" | "sparse" | "multi";
 export interface CollectionInfo { name: string; n_documents: number; kinds: string[]; model: string; writable: boolean }
 export interface ModelInfo {
   id: string;
-  qianru?: { family?: string; kinds?: string[]; dim?: number | null; max_tokens?: number | null; role?: string };
+  qianru?: { family?: string; kinds?: string[]; on_request?: string[]; dim?: number | null; max_tokens?: number | null; role?: string };
 }
 export interface Document { id: string; text: string; fields?: Record<string, unknown> }
 export interface Hit extends Document {

@@ -222,7 +222,8 @@ export class Scatter {
       if (x < wide || x > this.width - wide || y < high || y > this.height - high) continue;
       if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
       taken.push(box);
-      context.drawImage(sign, box[0], box[1], 2 * wide, 2 * high);
+      const [left, top] = [box[0], box[1]].map((side) => Math.round(side * this.ratio) / this.ratio) as [number, number];
+      context.drawImage(sign, left, top, 2 * wide, 2 * high);     // on whole pixels, or it would be blurred
     }
   }
 

@@ -36,7 +36,7 @@ export async function speak(wanted: Language): Promise<void> {
   for (const node of document.querySelectorAll("[data-t]")) retell(node);
 }
 
-/** A whole number as this language writes it. */
+/** A number as this language writes it. */
 export const number = (value: number): string => format.format(value);
 
 /** A score with as many decimals as tell something. */

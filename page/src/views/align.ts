@@ -14,7 +14,7 @@ const BLANK = "␣";
 
 export function create(): View {
   const { select: model, ready } = modelChoice((one) => !isReranker(one)
-    && (one.qianru?.kinds ?? ["multi"]).some((kind) => kind === "multi" || kind === "tokens"));
+    && [...(one.qianru?.kinds ?? ["multi"]), ...(one.qianru?.on_request ?? [])].some((kind) => kind === "multi" || kind === "tokens"));
   const query = el("input", { type: "text", autocomplete: "off", spellcheck: "false", maxlength: 1000 });
   const text = el("textarea", { rows: 4, spellcheck: "false" });
   const stage = new Stage();
@@ -27,7 +27,7 @@ export function create(): View {
     el("div", { class: "row" }, field("label.model", model), el("button", { class: "primary", t: "align.go" })));
 
   function run(): void {
-    if (!query.value.trim() || !text.value.trim()) return;
+    if (!query.value.trim() || !text.value.trim() || !model.value) return;
     void stage.run(async () => {
       const made = await post<Alignment>("v1/align", { model: model.value, query: query.value, passage: text.value });
       stage.say("align.done", { score: score(made.score) });

@@ -116,11 +116,13 @@ function finish(answer: HTMLElement, sources: HTMLElement, text: string, passage
   if (invented.length) sources.append(el("p", { class: "alert", role: "note", t: "ask.invented", args: { n: invented.length } }));
   if (done.extractive) sources.append(el("p", { class: "quiet", t: "ask.extractive" }));
   if (!passages.length) return;
-  sources.append(el("h3", { t: "ask.sources" }), el("ol", { class: "hits" }, ...passages.map((one) =>
-    el("li", { class: "card compact source", id: ids.get(one.number), tabindex: -1 },
-      el("header", {}, el("span", { class: "rank" }, one.number), el("h4", {}, one.source ? `${one.source}${one.line ? `:${one.line}` : ""}` : one.id),
-        !sorted.some((cited) => cited.number === one.number) && el("span", { class: "badge", t: "ask.unused" })),
-      passage(one.text)))));
+  const used = passages.filter((one) => sorted.some((cited) => cited.number === one.number));
+  const rest = passages.filter((one) => !used.includes(one));
+  const card = (one: Passage): HTMLElement => el("li", { class: "card compact source", id: ids.get(one.number), tabindex: -1 },
+    el("header", {}, el("span", { class: "rank" }, one.number), el("h4", {}, one.source ? `${one.source}${one.line ? `:${one.line}` : ""}` : one.id)),
+    passage(one.text));
+  if (used.length) sources.append(el("h3", { t: "ask.sources" }), el("ol", { class: "hits" }, ...used.map(card)));
+  if (rest.length) sources.append(el("details", {}, el("summary", { t: "ask.unused", args: { n: rest.length } }), el("ol", { class: "hits" }, ...rest.map(card))));
 }
 
 function point(id: string): void {

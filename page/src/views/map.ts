@@ -183,7 +183,7 @@ class Shown {
   private listClusters(): void {
     this.listed = 0;
     const list = el("div", { class: "list" }, ...this.labels.map((label) => {
-      const words = label.words.join("，") || t("map.cluster", { n: label.cluster + 1 });
+      const words = label.words.slice(0, 5).join("，") || t("map.cluster", { n: label.cluster + 1 });
       const dot = el("i", { "aria-hidden": "true", "data-cluster": label.cluster });
       paint(dot, label.cluster);
       const button = el("button", { type: "button", class: "cluster", onclick: () => this.choose(this.scatter.members(label.cluster)) },

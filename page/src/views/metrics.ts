@@ -4,7 +4,7 @@ import { el, set } from "../dom";
 import type { View } from "../main";
 import { failure, heading } from "../parts";
 import { buckets, type Family, parse, quantile, total } from "../prometheus";
-import { known, number, say, score } from "../strings";
+import { known, number, say } from "../strings";
 
 const EVERY_MS = 2_000;
 const KEPT = 60;            // looks back: two minutes
@@ -103,16 +103,21 @@ function percentiles(family: Family, now: Look, looks: Look[]): [number, number]
   const here = now.families.get(family.name) as Family;
   const first = looks[0]?.families.get(family.name);
   const since = first && looks.length > 1 && total(here) > total(first) ? buckets(first) : undefined;
-  return [quantile(0.5, buckets(here), since), quantile(0.99, buckets(here), since)];
+  const counts = !/_seconds$/.test(family.name);       // there is no half a text
+  return [0.5, 0.99].map((share) => quantile(share, buckets(here), since)).map((value) => (counts ? Math.ceil(value) : value)) as [number, number];
 }
 
 /** A value as people read it, by the unit that ends the name. */
 function short(value: number, name: string): string {
   if (!Number.isFinite(value)) return "–";
-  if (/_seconds(_sum)?$/.test(name)) return value < 1 ? `${score(value * 1000)} ms` : `${score(value)} s`;
-  if (/_bytes(_sum)?$/.test(name)) return value < 2 ** 20 ? `${score(value / 1024)} KiB` : value < 2 ** 30 ? `${score(value / 2 ** 20)} MiB` : `${score(value / 2 ** 30)} GiB`;
-  return Number.isInteger(value) ? number(value) : score(value);
+  const unit = name.replace(/_(total|sum)$/, "");
+  if (unit.endsWith("_seconds")) return value < 1 ? `${brief(value * 1000)} ms` : `${brief(value)} s`;
+  if (unit.endsWith("_bytes")) return value < 2 ** 20 ? `${brief(value / 1024)} KiB` : value < 2 ** 30 ? `${brief(value / 2 ** 20)} MiB` : `${brief(value / 2 ** 30)} GiB`;
+  return brief(value);
 }
+
+/** Three digits are enough; of whole numbers all. */
+const brief = (value: number): string => number(Number.isInteger(value) ? value : Number(value.toPrecision(3)));
 
 function tile(family: Family): Drawn {
   const key = `metric.of.${plain(family.name)}`;
@@ -132,7 +137,7 @@ function tile(family: Family): Drawn {
         if (Number.isFinite(high)) say(more, "metrics.tail", { value: short(high, family.name) });
       } else {
         big.textContent = short(total(now.families.get(family.name) as Family), family.name);
-        if (family.type === "counter" && last !== undefined && Number.isFinite(last)) say(more, "metrics.rate", { n: score(last) });
+        if (family.type === "counter" && last !== undefined && Number.isFinite(last)) say(more, "metrics.rate", { n: brief(last) });
       }
       const shown = values.filter(Number.isFinite).slice(-KEPT);
       const most = Math.max(...shown, 1e-9);

@@ -28,6 +28,7 @@ export function create(): View {
 
   function run(): void {
     const lines = texts.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
+    if (!model.value) return;
     if (lines.length < 2) {
       stage.clear();
       stage.say("similarity.few");

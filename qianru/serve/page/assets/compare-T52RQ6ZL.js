@@ -1,4 +1,4 @@
-import{A as I,B as T,C,D as b,E as M,G as P,H as q,J as N,d as E,g as k,j as w,m as L,n as H,r as e,v as c,w as y}from"./chunk-BGHRDE3A.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
+import{A as I,B as T,C,D as b,E as M,G as P,H as q,J as N,d as E,g as k,j as w,m as L,n as H,r as e,v as c,w as y}from"./chunk-RY7AXQV6.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
 退款多久到账
 这件衣服多少钱
 如何申请退货退款
