@@ -113,7 +113,7 @@ def _ranks(
     ranks = {way: np.zeros((len(mixes), len(asked)), np.int64) for way, (_, mixes) in ways.items()}
     for i, session in enumerate(asked):
         before, target = session[:-1], session[-1]
-        like = {decay: learner.likeness(before, decay) for decay in DECAYS}
+        like = dict(zip(DECAYS, learner.likenesses(before, DECAYS), strict=True))
         for way, (one, mixes) in ways.items():
             for m, mix in enumerate(mixes):
                 scores = learner.seen if one is None else one.scores(like[mix.decay], mix)

@@ -98,9 +98,11 @@ class Recommender:
 
     def likeness(self, rows: Sequence[int], decay: float) -> Likeness:
         """Of the session of these rows to all items."""
+        return self.likenesses(rows, [decay])[0]
+
+    def likenesses(self, rows: Sequence[int], decays: Sequence[float]) -> list[Likeness]:
+        """The same for several decays, at the price of one."""
         n = len(self.names)
-        weights = float(decay) ** np.arange(len(rows))[::-1]
-        weights /= weights.sum()
         text = np.zeros((len(rows), n)) if self.texts is None else _scaled(self._by_text(rows), rows)
         acted = np.zeros((len(rows), n))
         known = np.zeros(len(rows), bool)
@@ -109,7 +111,12 @@ class Recommender:
             known = has[list(rows)]
             raw = np.where(has, self.behaviour[rows].astype(np.float64) @ self.behaviour.T, np.nan)
             acted = _scaled(raw, rows) * known[:, None]
-        return Likeness(weights * known @ text, weights * ~known @ text, weights @ acted)
+        found: list[Likeness] = []
+        for decay in decays:
+            weights = float(decay) ** np.arange(len(rows))[::-1]
+            weights /= weights.sum()
+            found.append(Likeness(weights * known @ text, weights * ~known @ text, weights @ acted))
+        return found
 
     def scores(self, likeness: Likeness, mix: Mix) -> Numbers:
         """(n,) of all items; larger is better."""
