@@ -139,16 +139,17 @@ def test_a_model_answers_with_citations_and_invented_ones_are_marked(library: Co
     assert 'source="notes/退款.md:1"' in question
 
 
-def test_every_citation_of_many_answers_resolves_or_is_marked(library: Collection, talk: Talk) -> None:
+@pytest.mark.parametrize("n", [12, pytest.param(200, marks=pytest.mark.slow)])
+def test_every_citation_of_many_answers_resolves_or_is_marked(library: Collection, talk: Talk, n: int) -> None:
     def says(body: dict[str, Any]) -> str:
         n = len(chat_bodies.bodies)
         return f"第一句[1]。第二句[{n % 5 + 1}，{n % 40}]。第三句【{n + 30}】。"
 
     chat, chat_bodies = talk(says)
     base = KnowledgeBase(library, chat)
-    questions = ["退款多久到账？", "发票怎么发？", "How long do parcels need?", "运费谁承担？"] * 5
-    for question in questions:
-        answer = base.ask(question)
+    questions = ["退款多久到账？", "发票怎么发？", "How long do parcels need?", "运费谁承担？"]
+    for i in range(n):
+        answer = base.ask(questions[i % len(questions)])
         for cited in answer.citations:
             assert cited.resolved == (1 <= cited.number <= len(answer.passages))
             assert answer.text[cited.start : cited.end] == f"[{cited.number}{'' if cited.resolved else '?'}]"
