@@ -26,8 +26,8 @@ ROOMS: dict[str, list[str]] = {        # what users import, in the order of what
                "runtime.options", "text.analyze"],
     "Scores": ["scores.similarity", "scores.ranking"],
     "Collections": ["index.collection", "index.readable", "index.plan", "index.filter", "index.layout"],
-    "Uses": ["use.recommend.by_text", "use.recommend.sessions", "use.recommend.behaviour",
-             "use.recommend.recommender", "use.recommend.learning", "use.tune", "use.calibrate", "use.plot"],
+    "Uses": ["use.ask.knowledge", "use.ask.chat", "use.ask.events", "use.ask.debate", "use.cluster", "use.classify",
+             "use.duplicates", "use.recommend", "use.tune", "use.calibrate", "use.plot"],
     "In other tools": ["compat.fields", "compat.langchain", "compat.llama_index", "compat.haystack", "compat.sklearn",
                        "compat.frames", "compat.mteb"],
 }
@@ -91,11 +91,8 @@ def _plain(text: str) -> str:
 
 
 def _module(name: str) -> str:
-    path = ROOT / "qianru" / (name.replace(".", "/") + ".py")
-    if not path.exists():
-        path = ROOT / "qianru" / name.replace(".", "/") / "__init__.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    public = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    tree = _tree(name)
+    public = [node for node in [*_named_in(tree), *tree.body] if isinstance(node, ast.ClassDef | ast.FunctionDef)
               and not node.name.startswith("_") and ast.get_docstring(node)]
     if not public:
         return ""
@@ -111,6 +108,26 @@ def _module(name: str) -> str:
                   if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
                   and not method.name.startswith("_")]
     return "\n".join(lines)
+
+
+def _tree(name: str) -> ast.Module:
+    path = ROOT / "qianru" / (name.replace(".", "/") + ".py")
+    if not path.exists():
+        path = ROOT / "qianru" / name.replace(".", "/") / "__init__.py"
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _named_in(tree: ast.Module) -> list[ast.stmt]:
+    """What a package takes from its own modules into its __all__."""
+    found: list[ast.stmt] = []
+    if not any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in tree.body):
+        return found
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qianru."):
+            names = {one.name for one in node.names}
+            found += [one for one in _tree(str(node.module).removeprefix("qianru.")).body
+                      if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name in names]
+    return found
 
 
 def _signature(node: ast.FunctionDef, owner: str = "") -> str:
