@@ -8,6 +8,7 @@ import numpy as np
 
 from qianru.errors import BadInput, StorageFailed, require
 from qianru.serve.load import Outcome
+from qianru.use.plot import families
 
 FORMATS = (".png", ".svg", ".pdf")
 MARKED = (0.5, 0.9, 0.99)
@@ -28,7 +29,7 @@ def draw(outcome: Outcome, path: Path, title: str) -> None:
     started, waited = np.array(outcome.started), np.array(outcome.seconds) * 1e3
     step = max(1, len(status) // MOST_POINTS)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, family=families(), parse_math=False)
     over_time, shares = figure.subplots(1, 2)
     for kind, colour, mask in (("200", "#2a6f97", status == 200), ("429", "#e09f3e", status == 429),
                                ("other", "#9e2a2b", (status != 200) & (status != 429))):

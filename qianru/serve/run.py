@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SWITCH_S = 0.001        # Python's threads change places: 5 ms by default, longer than a short query takes
 BACKLOG = 2048
+PRIMITIVES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+N_PRIMITIVES = "64"     # torch keeps 1,024 of each sort by default, one for each number of tokens: a GB before it stops
 
 
 def made(
@@ -33,6 +36,8 @@ def made(
     Raises BadInput for an address that is open to all without keys, and what loading raises.
     """
     require("fastapi", "serve", "Serving")
+    for variable in PRIMITIVES:
+        os.environ.setdefault(variable, N_PRIMITIVES)
     check_address(options, len(keys))
     from qianru.serve.models import Given, Models
     from qianru.serve.server import Server

@@ -1,0 +1,100 @@
+"""qianru serve, keys and bench-server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qianru.index.collection import Collection
+
+pytest.importorskip("fastapi", reason="pip install 'qianru[serve]'")
+
+
+def qianru(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "qianru", *arguments], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, **environment}, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
+    """(address, process, log) of a server of a small collection, with a key."""
+    place = tmp_path_factory.mktemp("serving")
+    with Collection.create(place / "poems") as library:
+        library.add(["床前明月光", "春眠不觉晓"])
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qianru", "serve", str(place / "poems"), "--port", "0", "--limit", "k=20"],
+            stderr=log, env={**os.environ, "QIANRU_API_KEYS": "钥匙".encode().hex() + ", other"})
+    address = ""
+    until = time.monotonic() + 60
+    while not address:
+        assert process.poll() is None, (place / "log").read_text("utf-8")
+        assert time.monotonic() < until
+        for line in (place / "log").read_text("utf-8").splitlines():
+            if "running on http://" in line:
+                address = "http://127.0.0.1:" + line.partition("http://127.0.0.1:")[2].partition(" ")[0]
+        time.sleep(0.05)
+    yield address, process, place / "log"
+    process.kill()
+    process.wait()
+
+
+def test_a_collection_is_served_and_put_under_load(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
+    address, _, _ = served
+    run = ("bench-server", address, "--path", "/collections/poems/search", "--rate", "30", "--seconds", "0.5", "--json")
+    refused = qianru(*run, QIANRU_API_KEY="wrong")
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+    told = json.loads(qianru(*run, QIANRU_API_KEY="other").stdout)
+    assert set(told["status"]) == {"200"}
+    assert told["p50_ms"] <= told["p99_ms"] <= told["max_ms"]
+
+
+def test_the_server_stops_cleanly_and_has_logged_no_text(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
+    address, process, log = served
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{address}/ready") as answer:
+        assert json.load(answer) == {"status": "ready"}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    lines = log.read_text("utf-8").splitlines()
+    assert lines[0].startswith("Serving")
+    facts = [json.loads(line) for line in lines[1:]]
+    assert any(line.get("route") == "/collections/{name}/search" for line in facts)
+    assert not any("明月" in line or "other" in line for line in lines)
+
+
+def test_keys_are_made_listed_and_taken_back(tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.txt")
+    key = qianru("keys", "new", "笔记本", "--keys", file).stdout.strip()
+    assert key.startswith("qianru-")
+    assert key not in Path(file).read_text("utf-8")
+    assert json.loads(qianru("keys", "list", "--keys", file, "--json").stdout) == {"keys": ["笔记本"]}
+    assert qianru("keys", "remove", "笔记本", "--keys", file).returncode == 0
+    assert qianru("keys", "list", "--keys", file).stdout.strip() == ""
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("serve", "--host", "0.0.0.0"), "without a key"),
+    (("serve",), "nothing to serve"),
+    (("serve", "nothing-like-this"), "Known: bm25"),
+    (("serve", "--limit", "textes=3"), "Did you mean 'texts'"),
+    (("serve", "--limit", "texts=three"), "a number such as 2048"),
+    (("serve", "--limit", "texts=0"), "above 0"),
+    (("bench-server",), "--rate"),
+    (("bench-server", "https://example.org", "--rate", "1"), "http://host:port"),
+    (("bench-server", "http://127.0.0.1:9", "--rate", "1"), "Is the server running"),
+])
+def test_what_cannot_be_done_is_said_in_a_line(arguments: tuple[str, ...], words: str) -> None:
+    done = qianru(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
