@@ -1,16 +1,18 @@
 """Requests per second and latency: our server, sentence-transformers behind a plain FastAPI, Infinity.
 
-    python bench/serve.py [--shapes base,small] [--clients 1,8,64,256] [--seconds 20] [--repeats 3] [--rivals PYTHON]
+    python bench/serve.py [--shapes base,small] [--clients 1,8,64,256] [--seconds 20] [--repeats 3]
+        [--rivals PYTHON] [--infinity COMMAND]
 
 Every server is a process of its own on loopback, with the same checkpoint (weights drawn at random) and all cores;
 the clients ask from this process, one short title a request, each again as soon as it is answered. Ours then gets four
 times its capacity in an open loop: which statuses, how much memory, how soon a request is answered in time again; and
 its vectors under load are compared with those of encode. One line of JSON for each shape; progress goes to stderr.
 
-Rivals run in an environment of their own, whose Python --rivals names:
+Rivals run in environments of their own; Infinity wants an older sentence-transformers:
 
-    python -m venv /tmp/rivals
-    /tmp/rivals/bin/pip install torch sentence-transformers fastapi 'uvicorn[standard]' 'infinity-emb[torch,server]'
+    python -m venv /tmp/st && /tmp/st/bin/pip install torch sentence-transformers fastapi 'uvicorn[standard]'
+    python -m venv /tmp/infinity && /tmp/infinity/bin/pip install torch 'infinity-emb[torch,server]'
+    python bench/serve.py --rivals /tmp/st/bin/python --infinity /tmp/infinity/bin/infinity_emb
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Contestant(NamedTuple):
     model: str = "shape"
 
 
-def contestants(rivals: str | None, only: str) -> list[Contestant]:
+def contestants(rivals: str | None, infinity: str | None, only: str) -> list[Contestant]:
     """Those that there are commands for."""
     own = [sys.executable, "-m", "qianru", "serve", "shape={folder}", "--port", "{port}", "--precision"]
     every = [Contestant(f"qianru {precision}", [*own, precision]) for precision in ("int8", "bfloat16", "float32")]
@@ -70,7 +72,7 @@ def contestants(rivals: str | None, only: str) -> list[Contestant]:
         every += [Contestant("sentence-transformers float32, plain FastAPI", [*plain, "float32", "free"]),
                   Contestant("sentence-transformers float32, one at a time", [*plain, "float32", "lock"]),
                   Contestant("sentence-transformers bfloat16, one at a time", [*plain, "bfloat16", "lock"])]
-        infinity = str(Path(rivals).parent / "infinity_emb")
+    if infinity is not None:
         every.append(Contestant("infinity float32", [
             infinity, "v2", "--model-id", "{folder}", "--served-model-name", "shape", "--engine", "torch", "--device",
             "cpu", "--port", "{port}", "--no-bettertransformer", "--dtype", "float32"], "/embeddings"))
@@ -183,7 +185,7 @@ def measure(shape: str, folder: Path, options: argparse.Namespace, texts: list[s
     """One line for a shape."""
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
-    for one in contestants(options.rivals, options.only):
+    for one in contestants(options.rivals, options.infinity, options.only):
         try:
             with started(one, folder) as (target, pid):
                 requests = [target.request({"model": one.model, "input": text}) for text in texts]
@@ -220,7 +222,8 @@ def main() -> None:
     parser.add_argument("--seconds", default=20.0, type=float)
     parser.add_argument("--repeats", default=3, type=int)
     parser.add_argument("--only", default="qianru,sentence,infinity", help="words of the contestants' names")
-    parser.add_argument("--rivals", help="the Python of an environment with sentence-transformers and infinity-emb")
+    parser.add_argument("--rivals", help="the Python of an environment with sentence-transformers and FastAPI")
+    parser.add_argument("--infinity", help="the command infinity_emb")
     parser.add_argument("--place", default=Path(tempfile.gettempdir()) / "qianru-bench", type=Path,
                         help="where checkpoints are kept")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sentence_transformers import SentenceTransformer
 
 folder, port, precision, how = sys.argv[1:]
-model = SentenceTransformer(folder, device="cpu", model_kwargs={"torch_dtype": getattr(torch, precision)})
+model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": getattr(torch, precision)})
 app = FastAPI()
 turn = threading.Lock() if how == "lock" else nullcontext()
 
