@@ -86,6 +86,13 @@ def test_clusters_are_numbered_by_size_and_the_same_for_the_same_seed() -> None:
     assert first == again
 
 
+def test_where_all_is_the_same_there_is_one_cluster_and_where_nothing_is_dense_none() -> None:
+    assert cluster(np.ones((9, 4)), ["字"] * 9).sizes.tolist() == [9]
+    assert cluster(np.ones((9, 4)), ["字"] * 9, k=3).sizes.tolist() == [9]
+    found = cluster(np.eye(12), ["字"] * 12, method="hdbscan")
+    assert (found.k, found.names, found.points.shape) == (0, [], (12, 2))
+
+
 def test_a_text_without_a_vector_is_in_no_cluster() -> None:
     vectors, _ = blobs()
     vectors[7] = 0

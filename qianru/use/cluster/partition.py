@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,12 +41,12 @@ def k_means(rows: FloatArray, k: int | None, seed: int, progress: Progress | Non
         sample = _some(rows, TRIED_ON, seed)
         numbers = candidates(len(sample))
         for done, number in enumerate(numbers):
-            labels = _k_means(number, seed, 1, len(sample)).fit_predict(sample)
+            labels = _k_means(number, seed, 1, sample)
             tried[number] = silhouette(sample, labels, seed)
             if progress is not None:
                 progress(done + 1, len(numbers) + 1)
         k = fewest_near_best(tried)
-    labels = _k_means(k, seed, STARTS, len(rows)).fit_predict(rows)
+    labels = _k_means(k, seed, STARTS, rows)
     if progress is not None:
         progress(len(tried) + 1, len(tried) + 1)
     return Partition(labels.astype(np.int64), tried)
@@ -106,11 +106,16 @@ def by_density(rows: FloatArray, min_size: int, seed: int) -> Partition:
     return Partition(labels, {})
 
 
-def _k_means(k: int, seed: int, starts: int, n: int) -> Any:
+def _k_means(k: int, seed: int, starts: int, rows: FloatArray) -> IntArray:
     clusters = require("sklearn.cluster", "evaluate", "Clustering")
-    if n >= BATCHES_FROM:
-        return clusters.MiniBatchKMeans(k, batch_size=4096, n_init=starts, random_state=seed)
-    return clusters.KMeans(k, n_init=starts, random_state=seed)
+    if len(rows) >= BATCHES_FROM:
+        model = clusters.MiniBatchKMeans(k, batch_size=4096, n_init=starts, random_state=seed)
+    else:
+        model = clusters.KMeans(k, n_init=starts, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")          # of fewer different rows than clusters: then there are fewer clusters
+        labels: IntArray = model.fit_predict(rows)
+    return labels
 
 
 def _some(rows: FloatArray, most: int, seed: int) -> FloatArray:
