@@ -4,7 +4,8 @@
     novels, poems                 a sentence -> the next one, the first half -> the second
     keywords                      the words of a passage that are rarest -> the passage
     words, synonyms               a word -> its English meaning, a word -> one with the same meaning (CC-CEDICT)
-    translations, english         a sentence -> its translation, a sentence -> one that says the same
+    translations                  a sentence -> its translation
+    paraphrases, english          a sentence -> one with the same translation, one that people say means the same
     titles                        the halves of an academic title
 
 Every row that holds a text of any task in tests/tasks, or half of its n-grams, is dropped; what was found is written to
@@ -36,8 +37,8 @@ SEED = 42
 LONGEST, SHORTEST = 160, 4     # letters of a text
 SLICE = 9                      # letters in a row that a text must share with a tested one to be looked at again
 OVERLAPS = 0.5                 # of a test text's n-grams, from which `qianru evaluate` warns
-MOST = {"laws": 120_000, "laws-next": 120_000, "docs": 80_000, "docs-next": 60_000, "keywords": 120_000,
-        "poems": 30_000}       # rows of a set
+MOST = {"laws": 30_000, "laws-next": 30_000, "docs": 25_000, "docs-next": 20_000, "keywords": 60_000, "novels": 40_000,
+        "poems": 8_000}        # rows of a set: more of these teach little more, and make others fewer
 ARTICLE = re.compile(r"^第[一二三四五六七八九十百千零]+条\s*")
 SENTENCE = re.compile(r"[^。！？；!?\n]+[。！？；!?]?[”’」』）)]*")
 ENTRY = re.compile(r"^(\S+) (\S+) \[[^\]]*\] /(.+)/\s*$")
@@ -65,16 +66,22 @@ def main() -> None:
 def derived(data: Path) -> dict[str, Iterable[Row]]:
     """Name -> rows, before anything is left out."""
     text, pairs = data / "train" / "text", data / "train" / "pairs"
-    laws = [law(content) for path, content in packed(text / "laws_md.tar.xz", ".md") if "/民法典/" not in f"/{path}"]
+    statutes = {path: law(content) for path, content in packed(text / "laws_md.tar.xz", ".md")
+                if not path.startswith("民法典/")}
+    laws = [parts for path, parts in statutes.items() if not path.startswith("案例/")]
+    cases = [parts for path, parts in statutes.items() if path.startswith("案例/")]
     docs = [page(content) for _, content in packed(text / "dotnet_docs_zhcn.tar.xz", ".md")]
     recipes = [page(content) for _, content in packed(data / "recommend/howtocook_dishes.tar.xz", ".md")]
     poems = [poem for path, content in packed(text / "chinese_poetry.tar.xz", ".json")
              if "全唐诗/poet." in path or "宋词/ci.song" in path for poem in json.loads(content)]
     novels = [paragraphs(read(path)) for path in sorted((data / "articles").glob("*.txt*"))]
+    translated = [(cells[0], cells[1]) for line in read(pairs / "tatoeba_cmn_eng.txt.gz").splitlines()
+                  if len(cells := line.split("\t")) > 1]
     entries = [m for line in read(pairs / "cedict_1_0_ts_utf-8_mdbg.txt.gz").splitlines() if (m := ENTRY.match(line))]
     passages = [below for title, parts in (*laws, *docs, *recipes) for _, below in parts if len(below) >= 40]
     return {
         "laws": [pair(f"{title} {heading}", below) for title, parts in laws for heading, below in parts],
+        "cases": [pair(title, below) for title, parts in cases for _, below in parts if len(below) >= 20],
         "laws-next": [row for _, parts in laws for _, below in parts for row in neighbours(below)],
         "docs": [pair(f"{title} {heading}", below) for title, parts in docs for heading, below in parts],
         "docs-next": [row for _, parts in docs for _, below in parts for row in neighbours(below)],
@@ -85,8 +92,8 @@ def derived(data: Path) -> dict[str, Iterable[Row]]:
                   for poem in poems if len(lines := poem.get("paragraphs", [])) > 1],
         "words": [pair(m[2], meanings(m[3])) for m in entries],
         "synonyms": synonyms(entries),
-        "translations": [pair(*line.split("\t")[1::-1])
-                         for line in read(pairs / "tatoeba_cmn_eng.txt.gz").splitlines()],
+        "translations": [pair(chinese, english) for english, chinese in translated],
+        "paraphrases": [*alike(translated), *alike((b, a) for a, b in translated)],
         "english": same_in_english(data / "sts/stsb_en/stsbenchmark.train_dev.tsv.gz"),
         "titles": [row for line in read(data / "classification/csl_ctg/train.tsv.gz").splitlines()
                    for row in halves(line.split("\t")[1])],
@@ -184,6 +191,16 @@ def synonyms(entries: list[re.Match[str]]) -> Iterator[Row]:
         if 2 <= len(words) <= 12:
             for first, second in pairwise([*words, words[0]] if len(words) > 2 else words):
                 yield {"query": first, "pos": [second]}
+
+
+def alike(translated: Iterable[tuple[str, str]]) -> Iterator[Row]:
+    """Two sentences with one translation, if they are not the same but for script and punctuation."""
+    having: dict[str, dict[str, str]] = defaultdict(dict)
+    for translation, sentence in translated:
+        having[translation].setdefault(letters(sentence), sentence)
+    for sentences in having.values():
+        for first, second in pairwise(sentences.values()):
+            yield pair(first, second)
 
 
 def same_in_english(path: Path) -> Iterator[Row]:
