@@ -56,8 +56,17 @@ def fresh_word2vec() -> Fittable:
     return Word2Vec(DIM, seed=SEED)
 
 
+def fresh_characters() -> Fittable:
+    """TF-IDF over characters and pairs of them."""
+    from qianru.models.lexical import TfIdf
+    from qianru.text.analyze import Analyzer
+
+    return TfIdf(Analyzer(unit="char", ngrams=(1, 2), fold_script=True))
+
+
 FRESH: Mapping[str, Callable[[], Fittable]] = {
     "bm25": fresh_bm25, "counts": fresh_counts, "tfidf": fresh_tfidf, "lsa": fresh_lsa, "word2vec": fresh_word2vec,
+    "characters": fresh_characters,
 }
 """Name -> a model that has learnt nothing yet."""
 
