@@ -28,6 +28,8 @@ export function listen(map: Scatter, lassoing: () => boolean, heard: Heard, sign
   on("pointerdown", (event) => {
     if (event.button !== 0) return;
     canvas.setPointerCapture(event.pointerId);
+    map.pointed = -1;
+    heard.point(-1, 0, 0);
     began = last = place(event);
     fingers.set(event.pointerId, last);
     if (fingers.size === 2) [mode, map.lasso] = ["pinch", []];

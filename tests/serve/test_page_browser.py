@@ -280,6 +280,7 @@ def test_the_map_its_clusters_and_the_lasso(visit: Open, language: str) -> None:
         const pixels = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
         return new Set(new Uint32Array(pixels.buffer)).size })()"""
     assert page.evaluate(n_colours) > 5
+    page.locator(".plot-tools button").nth(2).click()                           # all smaller, away from the buttons
     page.locator(".plot-tools button").first.click()                            # the lasso
     box = page.locator(".plot canvas").first.bounding_box()
     x, y, right, bottom = box["x"] + 3, box["y"] + 60, box["x"] + box["width"] - 3, box["y"] + box["height"] - 3

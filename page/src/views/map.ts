@@ -161,10 +161,10 @@ class Shown {
   /** Rings around the documents that are on the map. */
   find(ids: string[]): void {
     const points = ids.map((id) => this.places.get(id)).filter((i): i is number => i !== undefined);
-    this.scatter.ring(points);
-    if (ids.length) say(this.status, "map.found", { n: points.length, all: ids.length });
     if (points.length) this.choose(points);
     else this.clear();
+    this.scatter.ring(points);
+    if (ids.length) say(this.status, "map.found", { n: points.length, all: ids.length });
   }
 
   private tool(name: string, key: Key, act: () => void): HTMLButtonElement {
@@ -221,6 +221,7 @@ class Shown {
     const turn = this.turn;
     this.listed = points.length;
     this.scatter.mark(points);
+    this.scatter.ring([]);
     const ids = points.slice(0, READ).map((i) => this.data.ids[i] as string);
     const list = el("ol", { class: "list chosen", tabindex: 0 }, ...ids.map((id, j) =>
       el("li", {}, el("h3", {}, id), el("p", {}, this.data.titles[points[j] as number] ?? ""))));
