@@ -60,7 +60,7 @@ QUERIES = {"minilm": "how do I find my card at the bank"}
 QUERY = "怎样找回银行卡密码"   # 11 tokens; the English one has 10
 MEASURED = 1024   # texts at least that calibrate nothing, however few are asked for: converted models may be kept
 PAUSE_S = 0.1   # between contestants: threads of the last one may still be spinning
-QUERY_S = 0.6   # of single queries for a contestant in one of its three turns
+QUERY_S = 0.6   # of single queries for a contestant in one of its six turns
 ALONE = """
 import json, sys, time
 import torch
@@ -79,7 +79,9 @@ print(json.dumps({"load_s": round(loaded, 3), "torch_mb": round(before), "peak_m
 
 @dataclass(eq=False)
 class Contestant:
-    """note: how it is set up;  pace: seconds a token in its latest run;  seconds: of each run of the present texts"""
+    """note: how it is set up;  pace: seconds a token in its latest run;  seconds: of each run of the present texts
+    queries, query_work: seconds of each single query, and of the processor for it
+    """
 
     name: str
     precision: Precision
@@ -89,6 +91,7 @@ class Contestant:
     pace: float
     seconds: list[float] = field(default_factory=list)
     queries: list[float] = field(default_factory=list)
+    query_work: list[float] = field(default_factory=list)
     vectors: np.ndarray | None = None
 
 
@@ -211,15 +214,16 @@ def take_turns(
 
 
 def ask_in_turns(contestants: list[Contestant], query: str) -> None:
-    """Fills their queries: three turns of single queries, two of each turn not counted."""
-    for each in contestants * 3:
+    """Fills their queries: six turns of single queries, two of each turn not counted."""
+    for each in contestants * 6:
         time.sleep(PAUSE_S)
         end = time.perf_counter() + QUERY_S
         for i in range(30):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             each.encode([query])
             if i >= 2:
                 each.queries.append(time.perf_counter() - start)
+                each.query_work.append(time.process_time() - used)
             if time.perf_counter() > end and i >= 5:
                 break
 
@@ -249,7 +253,8 @@ def row_of(each: Contestant, exact: np.ndarray | None, work: float, peaks: dict[
         "texts_per_s": round(len(each.vectors) / middle, 2), "seconds": [round(s, 3) for s in each.seconds],
         "worst_cosine": None if exact is None else round(worst_cosine(each.vectors, exact), 6),
         "share_of_peak": round(work / middle / 1e9 / peaks[each.precision], 3),
-        "one_query": percentiles_ms(each.queries), "load_s": round(each.load_s, 2), "note": each.note,
+        "one_query": percentiles_ms(each.queries), "one_query_work": percentiles_ms(each.query_work),
+        "load_s": round(each.load_s, 2), "note": each.note,
     }
 
 

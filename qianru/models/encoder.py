@@ -154,7 +154,7 @@ class Encoder(nn.Module):
     def _embed(self, batch: Packed) -> Tensor:
         places = batch.positions + self.config.first_position
         types = self.types[0 if batch.types is None else batch.types]
-        states: Tensor = self.norm(self.words[batch.ids] + types + self.positions[places])
+        states: Tensor = self.norm(_rows(self.words, batch.ids) + types + _rows(self.positions, places))
         return states
 
 
@@ -228,6 +228,11 @@ class Norm(nn.Module):
     def named_tensors(self, name: str) -> dict[str, Tensor]:
         """The parameters by their names in the file."""
         return {f"{name}.weight": self.weight, f"{name}.bias": self.bias}
+
+
+def _rows(table: Tensor, ids: Tensor) -> Tensor:
+    """(…, size) the rows of the table; by the shorter way if no gradients are asked for."""
+    return table[ids] if table.requires_grad else functional.embedding(ids, table)
 
 
 def _embedding(weights: Weights, name: str, n: int, size: int) -> nn.Parameter:

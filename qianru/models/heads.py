@@ -17,23 +17,20 @@ from qianru.runtime.packing import Packed
 from qianru.types import IntArray, Ragged, SparseRows
 
 
-def _mean(states: Tensor, weights: Tensor) -> Tensor:
-    return states.mean(1)
-
-
-def _weighted_mean(states: Tensor, weights: Tensor) -> Tensor:
+def _weighted_mean(states: Tensor, n_left_out: int) -> Tensor:
+    weights = torch.arange(1, states.shape[1] + 1, device=states.device, dtype=states.dtype) + n_left_out
     return (states * weights[:, None]).sum(1) / weights.sum()
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cls": lambda states, weights: states[:, 0],
-    "lasttoken": lambda states, weights: states[:, -1],
-    "mean": _mean,
-    "max": lambda states, weights: states.amax(1),
-    "mean_sqrt_len_tokens": lambda states, weights: states.sum(1) / states.shape[1] ** 0.5,
+POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "cls": lambda states, n_left_out: states[:, 0],
+    "lasttoken": lambda states, n_left_out: states[:, -1],
+    "mean": lambda states, n_left_out: states.mean(1),
+    "max": lambda states, n_left_out: states.amax(1),
+    "mean_sqrt_len_tokens": lambda states, n_left_out: states.sum(1) / states.shape[1] ** 0.5,
     "weightedmean": _weighted_mean,
 }
-"""sentence-transformers' name -> (n, length, d) states of texts of one length, (length,) places from 1 -> (n, d)."""
+"""sentence-transformers' name -> (n, length, d) states of texts of one length, tokens left out before -> (n, d)."""
 
 
 def pooled(hidden: Tensor, batch: Packed, poolings: Iterable[str], skip: int = 0) -> Tensor:
@@ -42,14 +39,16 @@ def pooled(hidden: Tensor, batch: Packed, poolings: Iterable[str], skip: int = 0
     hidden: (total, d)
     skip: how many first tokens of each text do not count (a prompt's), if any remain after them
     """
-    places = torch.arange(1, batch.longest + 1, device=hidden.device, dtype=hidden.dtype)
     parts: list[Tensor] = []
     for group in batch.groups:
         left_out = skip if skip < group.length else 0
         states = hidden[group.tokens].view(group.n, group.length, -1)[:, left_out:]      # (n, length, d)
-        weights = places[left_out : group.length]
-        parts.append(torch.cat([POOLINGS[pooling](states, weights) for pooling in poolings], dim=1))
-    return torch.cat(parts)
+        parts.append(_joined([POOLINGS[pooling](states, left_out) for pooling in poolings], 1))
+    return _joined(parts, 0)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def mean_of_cls(hidden: Tensor, batch: Packed, every: int) -> Tensor:

@@ -36,9 +36,11 @@ def numbers_of(x: Tensor) -> tuple[NDArray[Any], int]:
     """The bits of float32 as uint32, or of bfloat16 as uint16, and how far to shift those to the left for float32's."""
     if x.dtype == torch.bfloat16:
         return bits_of(x), 16
-    return x.float().numpy().view(np.uint32), 0
+    if x.dtype != torch.float32:
+        x = x.float()
+    return x.numpy().view(np.uint32), 0
 
 
 def bits_of(x: Tensor) -> NDArray[np.uint16]:
     """The memory of a bfloat16 tensor, which NumPy has no type for."""
-    return x.view(torch.int16).numpy().view(np.uint16)
+    return x.view(torch.uint16).numpy()

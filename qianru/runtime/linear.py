@@ -115,7 +115,8 @@ class OneDnnLinear:
         self._act = None if activation in FUSED else ACTIVATIONS[activation]
 
     def __call__(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        x = x.to(self.dtype)
+        if x.dtype != self.dtype:       # asked first: a call that changes nothing takes its time too
+            x = x.to(self.dtype)
         if residual is not None and residual.dtype == self.dtype and self._plain:
             added: Tensor = self._multiply_add(x, residual, self.weights, self.bias, "add")
             return added

@@ -80,6 +80,8 @@ def run(
         work = _Work(batches[::-1], lambda batch: forward(
             pack([rows[i] for i in batch], device.name, None if types is None else [types[i] for i in batch])))
         work.share(min(n_workers, len(batches)), on_done)
+    if len(rows) == len(work.parts) == 1:
+        return work.parts[0]
     places = np.empty(len(rows), np.int64)
     places[np.concatenate([empty, *work.order])] = np.arange(len(rows))
     return Outputs.concat([blank(len(empty)), *work.parts]).take(places)
