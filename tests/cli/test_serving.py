@@ -16,12 +16,9 @@ import pytest
 
 from qianru.index.collection import Collection
 
+from .conftest import Qianru
+
 pytest.importorskip("fastapi", reason="pip install 'qianru[serve]'")
-
-
-def qianru(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "qianru", *arguments], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, **environment}, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +45,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subp
     process.wait()
 
 
-def test_a_collection_is_served_and_put_under_load(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
+def test_a_collection_is_served_and_put_under_load(
+    served: tuple[str, subprocess.Popen[bytes], Path], qianru: Qianru, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address, _, _ = served
     run = ("bench-server", address, "--path", "/collections/poems/search", "--rate", "30", "--seconds", "0.5", "--json")
-    refused = qianru(*run, QIANRU_API_KEY="wrong")
-    assert refused.returncode == 1
-    assert "401" in refused.stderr
-    told = json.loads(qianru(*run, QIANRU_API_KEY="other").stdout)
+    monkeypatch.setenv("QIANRU_API_KEY", "wrong")
+    refused = qianru(*run)
+    assert refused.code == 1
+    assert "401" in refused.err
+    monkeypatch.setenv("QIANRU_API_KEY", "other")
+    told = qianru(*run).json()
     assert set(told["status"]) == {"200"}
     assert told["p50_ms"] <= told["p99_ms"] <= told["max_ms"]
 
@@ -72,14 +73,14 @@ def test_the_server_stops_cleanly_and_has_logged_no_text(served: tuple[str, subp
     assert not any("明月" in line or "other" in line for line in lines)
 
 
-def test_keys_are_made_listed_and_taken_back(tmp_path: Path) -> None:
+def test_keys_are_made_listed_and_taken_back(tmp_path: Path, qianru: Qianru) -> None:
     file = str(tmp_path / "keys.txt")
-    key = qianru("keys", "new", "笔记本", "--keys", file).stdout.strip()
+    key = qianru("keys", "new", "笔记本", "--keys", file).out.strip()
     assert key.startswith("qianru-")
     assert key not in Path(file).read_text("utf-8")
-    assert json.loads(qianru("keys", "list", "--keys", file, "--json").stdout) == {"keys": ["笔记本"]}
-    assert qianru("keys", "remove", "笔记本", "--keys", file).returncode == 0
-    assert qianru("keys", "list", "--keys", file).stdout.strip() == ""
+    assert qianru("keys", "list", "--keys", file, "--json").json() == {"keys": ["笔记本"]}
+    assert qianru("keys", "remove", "笔记本", "--keys", file).code == 0
+    assert qianru("keys", "list", "--keys", file).out.strip() == ""
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -93,8 +94,8 @@ def test_keys_are_made_listed_and_taken_back(tmp_path: Path) -> None:
     (("bench-server", "https://example.org", "--rate", "1"), "http://host:port"),
     (("bench-server", "http://127.0.0.1:9", "--rate", "1"), "Is the server running"),
 ])
-def test_what_cannot_be_done_is_said_in_a_line(arguments: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_done_is_said_in_a_line(arguments: tuple[str, ...], words: str, qianru: Qianru) -> None:
     done = qianru(*arguments)
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert words in done.err
+    assert "Traceback" not in done.err

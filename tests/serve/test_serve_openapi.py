@@ -94,7 +94,7 @@ def fuzz(client: httpx.Client, n_examples: int) -> int:
 
 
 def test_nothing_ends_in_a_500(every: httpx.Client) -> None:
-    assert fuzz(every, 5) > 50
+    assert fuzz(every, 2) > 40
 
 
 @pytest.mark.slow
