@@ -64,7 +64,8 @@ def show_sources(answer: Answer, root: Path, every: bool) -> None:
             known += [cited.line] if cited.line is not None and cited.line not in known else []
     for one in answer.passages:
         if one.number in lines or every:
-            line = Text(f"[{one.number}] ", style=CITED)
+            line = Text()
+            line.append(f"[{one.number}] ", style=CITED)
             line.append(_places(one, lines.get(one.number, []), root), style=f"{SOURCE}{_link(one.source, root)}")
             line.append(f"  {one_line(one.heading)}" if one.heading else "", style="dim")
             console.print(line, soft_wrap=True)
@@ -98,7 +99,9 @@ def show_debate(told: Debate, root: Path) -> None:
              for side in (told.support, told.oppose)]
     console.print(Text(one_line(told.motion), style="bold"))
     if console.is_terminal and console.width >= SIDE_BY_SIDE:
-        table = Table(*titles, expand=True, show_lines=True)
+        table = Table(expand=True, show_lines=True)
+        for title in titles:
+            table.add_column(title, ratio=1, overflow="fold")      # Chinese has no spaces to break lines at
         for i in range(max(map(len, sides))):
             table.add_row(*(side[i] if i < len(side) else Text() for side in sides))
         console.print(table)
@@ -112,7 +115,8 @@ def show_debate(told: Debate, root: Path) -> None:
 def _told(one: Passage, root: Path) -> Styled:
     from rich.text import Text
 
-    line = Text(f"[{one.number}] ", style=CITED)
+    line = Text()
+    line.append(f"[{one.number}] ", style=CITED)
     line.append(one_line(file_line(one.source, one.line, root)), style=f"{SOURCE}{_link(one.source, root)}")
-    line.append(f"\n{one_line(one.text)}", style="not bold")
+    line.append(f"\n{one_line(one.text)}")
     return line

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 from qianru.errors import ServerFailed
 from qianru.use.ask.chat import Chat, Message
 from qianru.use.ask.events import Passage
-from qianru.use.ask.extract import LEAST_WORDS
+from qianru.use.ask.extract import LEAST_WORDS, says_something
 from qianru.use.ask.knowledge import KnowledgeBase, Packed, framed, tag_for
 from qianru.use.ask.prompts import Language, Prompts, language_of
 
@@ -66,9 +66,10 @@ def _single(packed: Packed) -> Iterator[Passage]:
     number = 0
     for stretch, passage in zip(packed.stretches, packed.passages, strict=True):
         for one in stretch.sentences:
-            if one.words >= LEAST_WORDS:
+            text = stretch.text[one.start : one.end]
+            if one.words >= LEAST_WORDS and says_something(text, stretch):
                 number += 1
-                yield replace(passage, number=number, text=stretch.text[one.start : one.end], line=one.line)
+                yield replace(passage, number=number, text=text, line=one.line)
 
 
 def judged(chat: Chat, prompts: Prompts, motion: str, passages: Sequence[Passage]) -> list[Side]:

@@ -46,7 +46,7 @@ def _scored(number: int, stretch: Stretch) -> Iterator[tuple[float, Extract]]:
         text = stretch.text[one.start : one.end]
         if _leads_on(text, stretch):
             before = one.words
-        elif _says_something(text):
+        elif says_something(text, stretch):
             words = max(one.words, INHERITED * before)
             yield words + PLACE * FALL / (FALL + stretch.place), Extract(number, " ".join(text.split()), one.line)
             before = 0.0
@@ -59,5 +59,6 @@ def _leads_on(text: str, stretch: Stretch) -> bool:
     return bool(heading) or plain.endswith(("？", "?", "：", ":"))
 
 
-def _says_something(text: str) -> bool:
-    return len(_SPOKEN.findall(_PICTURE.sub("", text))) > 3
+def says_something(text: str, stretch: Stretch) -> bool:
+    """Whether a sentence of the stretch is one, and no heading, question, picture or scrap."""
+    return not _leads_on(text, stretch) and len(_SPOKEN.findall(_PICTURE.sub("", text))) > 3
