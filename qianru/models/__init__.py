@@ -30,24 +30,28 @@ FAMILIES = {
 }
 """family -> module:class, whose from_stored makes the model of a folder. A new family is one line here."""
 RUN = ("transformer", "cross-encoder")   # families that a Runtime says how to run
-BUILT_IN = ("bm25",)   # models that need no fitting
+MINI = "qianru-zh-mini"
+BOX = Path(__file__).parent.parent / "data" / "models"   # the models that come with the package
+BUILT_IN = ("bm25", MINI)   # models that need no fitting
 READABLE = ("a folder that a model was saved to, a folder of Hugging Face, sentence-transformers, ModelScope or "
             "model2vec, word vectors (.txt, .vec or .bin, also .gz; .npz), a downloaded model by its name (see qianru "
             f"models), remote:NAME or one of the built-in names: {', '.join(BUILT_IN)}")
 
 
-def load(name: str | Path, runtime: Runtime | None = None) -> Model:
+def load(name: str | Path | None = None, runtime: Runtime | None = None) -> Model:
     """The model by that name or in that folder or file. Nothing is ever downloaded.
 
-    name: "bm25" (empty; it learns from the collection that it serves), a folder written by save, a transformer's
-        folder of Hugging Face, sentence-transformers or ModelScope, a model2vec folder, a word2vec or GloVe file (.txt,
-        .vec, .bin, each also .gz), a .npz with the JSON list of its words beside it, a model that was downloaded by
-        its name in the catalogue or on its hub ("m3e-base", "BAAI/bge-m3"), or "remote:NAME", a model that is asked
-        over HTTP. A built-in name wins over a folder that is called the same, and a folder over a downloaded model.
+    name: None for the best model that comes with the package, "qianru-zh-mini"; "bm25" (empty; it learns from the
+        collection that it serves), a folder written by save, a transformer's folder of Hugging Face,
+        sentence-transformers or ModelScope, a model2vec folder, a word2vec or GloVe file (.txt, .vec, .bin, each also
+        .gz), a .npz with the JSON list of its words beside it, a model that was downloaded by its name in the catalogue
+        or on its hub ("m3e-base", "BAAI/bge-m3"), or "remote:NAME", a model that is asked over HTTP. A built-in name
+        wins over a folder that is called the same, and a folder over a downloaded model.
     runtime: how to run a transformer; BadInput with any other model
     Raises UnknownName if there is nothing by that name, SpecMismatch or BadInput if it is none of these, BadFile if it
     is damaged or a known model that is not downloaded yet; the error then says the command that does.
     """
+    name = MINI if name is None else name
     model = _found(name, runtime)
     if runtime is not None and getattr(model, "family", "") not in RUN:      # not spec, which hashes every weight
         raise BadInput(f"A Runtime says how to run a transformer; {name} is a model of the family "
@@ -56,7 +60,9 @@ def load(name: str | Path, runtime: Runtime | None = None) -> Model:
 
 
 def _found(name: str | Path, runtime: Runtime | None) -> Model:
-    if str(name) in BUILT_IN:
+    if str(name) == MINI:
+        return _class_of("static").load(BOX / MINI)   # type: ignore[no-any-return]
+    if str(name) == "bm25":
         from qianru.models.bm25 import BM25
         from qianru.text.analyze import SEARCH
 
