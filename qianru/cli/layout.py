@@ -35,8 +35,8 @@ def one_line(text: str) -> str:
 def harmless(text: str) -> str:
     """The text without control characters but line breaks and tabs.
 
-    >>> harmless("一\x1b[2J二\n")
-    '一�[2J二\n'
+    >>> harmless("一\\x1b[2J二\\n")
+    '一�[2J二\\n'
     """
     return "".join("\ufffd" if category(char) in ("Cc", "Cs") and char not in "\n\t" else char for char in text)
 
