@@ -15,11 +15,11 @@ import numpy as np
 
 from qianru.errors import BadInput, CollectionError
 from qianru.index.collection import Collection
-from qianru.types import FloatArray, IntArray, Progress
+from qianru.types import FloatArray, IntArray, Progress, SparseRows
 from qianru.use.cluster import cluster
 from qianru.use.cluster.space import main_axes
 from qianru.use.layout import layout
-from qianru.use.material import Material, from_collection
+from qianru.use.material import from_collection
 
 LIMIT = 50_000
 TITLE = 60              # letters of a document that name it
@@ -88,10 +88,13 @@ def map_of(
             progress(part + of * min(done, total) // total, 100)
 
     material = from_collection(collection, progress=lambda done, total: tell(0, READ, done, total))
-    n_documents = len(material.ids)
+    ids, texts, vectors = material.ids, material.texts, material.vectors
+    n_documents = len(ids)
     if n_documents > limit:
-        material = _some(material, np.sort(np.random.default_rng(seed).choice(n_documents, limit, replace=False)))
-    space = main_axes(material.vectors, seed=seed)
+        rows = np.sort(np.random.default_rng(seed).choice(n_documents, limit, replace=False))
+        ids, texts = [ids[i] for i in rows], [texts[i] for i in rows]
+        vectors = vectors.take(rows) if isinstance(vectors, SparseRows) else vectors[rows]
+    space = main_axes(vectors, seed=seed)
     there = np.flatnonzero(np.abs(space).max(axis=1, initial=0) > 0)        # an empty text has no place
     points = np.zeros((len(space), 2), np.float32)
     points[there] = layout(space[there], seed=seed, progress=lambda done, total: tell(READ, PLACED, done, total))
@@ -100,14 +103,14 @@ def map_of(
     k = n_clusters(len(there))
     clusters, words = np.full(len(space), -1, np.int16), []
     if k > 1:
-        found = cluster(material.vectors, material.texts, k=k, seed=seed,
+        found = cluster(vectors, texts, k=k, seed=seed,
                         progress=lambda done, total: tell(READ + PLACED, GROUPED, done, total))
         clusters, words = found.labels.astype(np.int16), [list(some[:WORDS]) for some in found.words]
     labels = [Label(c, some, *_densest(points[clusters == c]), int((clusters == c).sum()))
               for c, some in enumerate(words)]
     if progress is not None:
         progress(100, 100)
-    return Map(points, clusters, list(material.ids), [title(text) for text in material.texts], labels, n_documents)
+    return Map(points, clusters, list(ids), [title(text) for text in texts], labels, n_documents)
 
 
 def n_clusters(n: int) -> int:
@@ -127,12 +130,6 @@ def title(text: str) -> str:
     """
     line = " ".join(text[: 4 * TITLE].split())
     return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
-
-
-def _some(material: Material, rows: IntArray) -> Material:
-    vectors = material.vectors
-    taken = vectors[rows] if isinstance(vectors, np.ndarray) else vectors.take(rows)
-    return Material([material.ids[i] for i in rows], [material.texts[i] for i in rows], taken, material.model)
 
 
 def _densest(points: FloatArray) -> tuple[float, float]:
