@@ -134,6 +134,12 @@ def rss_mb(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has taken; the warm-up's requests are in it and not counted."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def summary(runs: list[Outcome]) -> dict[str, Any]:
     """Medians of several runs."""
     told = [one.report() for one in runs]
@@ -172,9 +178,12 @@ async def overloaded(
 
 
 async def compared(target: Target, texts: list[str], own: Any) -> float:
-    """The largest difference between vectors asked for all at once, one a request, and those of encode."""
+    """The largest difference between vectors asked for by 32 clients, one a request, and those of encode."""
+    turns = asyncio.Semaphore(32)       # all at once could be more than the line takes
+
     async def one(text: str) -> Any:
-        answer = await checked(target, target.request({"model": "shape", "input": text}))
+        async with turns:
+            answer = await checked(target, target.request({"model": "shape", "input": text}))
         return answer["data"][0]["embedding"]
 
     got = np.array(await asyncio.gather(*(one(text) for text in texts)))
@@ -192,9 +201,12 @@ def measure(shape: str, folder: Path, options: argparse.Namespace, texts: list[s
                 run(lambda target=target, requests=requests: checked(target, requests[0]))
                 told: dict[str, Any] = {}
                 for n in options.clients:
+                    before_s = cpu_s(pid)
                     runs = [run(lambda target=target, requests=requests, n=n: closed_loop(
                         target, requests, n, options.seconds, warm_up_s=WARM_UP_S)) for _ in range(options.repeats)]
                     told[str(n)] = summary(runs)
+                    n_asked = sum(len(one.status) for one in runs)
+                    told[str(n)]["cpu_ms_per_request"] = round((cpu_s(pid) - before_s) / max(n_asked, 1) * 1e3, 2)
                     say(f"  {shape}, {one.name}, {n} clients: {told[str(n)]}")
                 told["rss_mb"] = round(rss_mb(pid))
                 if one.name == "qianru int8":

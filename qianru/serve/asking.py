@@ -147,6 +147,12 @@ async def _gone(request: Request) -> None:
         pass
 
 
+async def aside(request: Request, work: Callable[[], T]) -> T:
+    """What the work gives, done in a thread, so that others are answered meanwhile; finished even if nobody waits."""
+    doing = asyncio.get_running_loop().run_in_executor(server_of(request).readers, work)
+    return await asyncio.shield(doing)
+
+
 async def _read(server: Server, read: Callable[[], Read], n_chars: int) -> Read:
     if n_chars <= SOON_CHARS:
         return read()

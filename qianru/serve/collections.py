@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -16,7 +15,7 @@ from qianru.errors import BadInput, RequestRefused, UnknownName
 from qianru.index.intake import tidy
 from qianru.index.plan import Plan
 from qianru.serve.answers import json_answer
-from qianru.serve.asking import asked, waited
+from qianru.serve.asking import aside, asked, waited
 from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.options import is_loopback
 from qianru.serve.server import Server, note_of, server_of
@@ -110,7 +109,7 @@ async def create(request: Request) -> Response:
     server, shelf = server_of(request), shelf_of(request)
     check_writing(server)
     named = [body.model] if isinstance(body.model, str) else body.model
-    opened = await in_thread(request, lambda: shelf.create(body.name, named))
+    opened = await aside(request, lambda: shelf.create(body.name, named))
     return json_answer(await ask(request, opened, lambda: _told(server, opened)), 201)
 
 
@@ -133,7 +132,7 @@ async def delete(request: Request, name: str) -> Response:
     """Removes a collection and all its documents from the disk."""
     check_writing(server_of(request))
     shelf = shelf_of(request)
-    await in_thread(request, lambda: shelf.delete(name))
+    await aside(request, lambda: shelf.delete(name))
     server_of(request).maps.forget(name)
     return json_answer({"deleted": name})
 
@@ -279,12 +278,6 @@ async def ask(request: Request, opened: OpenCollection, work: Callable[[], T]) -
     """What the work gives, done in the collection's thread."""
     made: T = await waited(request, opened.desk.ask(lambda items: [work()]))
     return made
-
-
-async def in_thread(request: Request, work: Callable[[], T]) -> T:
-    """What the work gives, done in a thread. It is finished also if the client leaves."""
-    doing: Awaitable[T] = asyncio.get_running_loop().run_in_executor(server_of(request).readers, work)
-    return await asyncio.shield(doing)
 
 
 def _searched(

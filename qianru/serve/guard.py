@@ -10,7 +10,6 @@ import logging
 import re
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -98,7 +97,7 @@ class Guard:
         origin, host = headers.get(b"origin"), headers.get(b"host", b"").decode("latin-1")
         if origin is not None:
             said = origin.decode("latin-1")
-            if urlsplit(said).netloc != host and said not in options.cors and "*" not in options.cors:
+            if said.partition("://")[2] != host and said not in options.cors and "*" not in options.cors:
                 raise RequestRefused("Pages of other sites may not ask this server. Allow theirs with --cors.", 403)
         if self._local:
             name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 
 import orjson
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.serve.answers import json_answer
+from qianru.serve.asking import aside
 from qianru.serve.collections import ask, shelf_of
 from qianru.serve.forms import Direct, answers
 from qianru.serve.server import server_of
@@ -40,6 +40,6 @@ async def map_(request: Request, name: str, limit: int = Query(LIMIT, ge=1, le=L
         body = orjson.dumps(found.to_dict())
         return (gzip.compress(body, LEVEL), True) if packs and len(body) > PACKED_BYTES else (body, False)
 
-    body, packed = await asyncio.get_running_loop().run_in_executor(server.readers, written)
+    body, packed = await aside(request, written)
     return Response(body, media_type="application/json", headers={
         "vary": "accept-encoding", **({"content-encoding": "gzip"} if packed else {})})

@@ -17,7 +17,7 @@ from qianru import __version__
 from qianru.errors import RequestRefused, UnknownName
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
-from qianru.serve.asking import Input, asked, embed, score
+from qianru.serve.asking import Input, aside, asked, embed, score
 from qianru.serve.forms import Direct, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
@@ -174,7 +174,8 @@ async def tokenize(request: Request) -> Response:
     if len(texts) > (most := server_of(request).limits.texts):
         raise RequestRefused(f"{len(texts):,} texts; the server takes {most:,} at once.", 413)
     role = Cut(prompt_name=body.prompt_name).role()
-    return json_answer(token_rows(lane.model, texts, role, body.add_special_tokens))
+    model = lane.model
+    return json_answer(await aside(request, lambda: token_rows(model, texts, role, body.add_special_tokens)))
 
 
 @router.get("/info", responses=answers({"model_id": "m3e-base", "max_input_length": 512}))

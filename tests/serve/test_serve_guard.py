@@ -95,7 +95,8 @@ def test_pages_of_other_sites_may_not_ask_unless_they_are_allowed() -> None:
     with live(puppet_server(lane)) as client:
         own = str(client.base_url).rstrip("/")
         assert client.post("/v1/embeddings", json=BODY, headers={"origin": "https://evil.example"}).status_code == 403
-        assert client.post("/v1/embeddings", json=BODY, headers={"origin": "null"}).status_code == 403
+        for origin in ("null", "http://[", "", own + ".evil.example", own + "@evil.example"):
+            assert client.post("/v1/embeddings", json=BODY, headers={"origin": origin}).status_code == 403
         same = client.post("/v1/embeddings", json=BODY, headers={"origin": own})
         assert same.status_code == 200
         assert "access-control-allow-origin" not in same.headers
