@@ -74,7 +74,7 @@ def clusters(name: str, texts: list[str], labels: list[str], model: Any) -> dict
         v_measure_score(labels, KMeans(k, n_init=5, random_state=seed).fit_predict(matrix)) for seed in range(SEEDS))}
     named = list(zip(map(str, range(len(texts))), texts, strict=True))
     for view, its in {"qianru": None, **({} if model is None else {model.spec.name: model})}.items():
-        vectors = from_texts(named, its).vectors
+        vectors = from_texts(named, its).views
         figures[view] = _mean(v_measure_score(labels, cluster(vectors, texts, k=k, seed=seed).labels)
                               for seed in range(SEEDS))
         chosen = cluster(vectors, texts)

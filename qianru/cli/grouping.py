@@ -54,7 +54,7 @@ def cluster(
     where: Where = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", show_default=False,
-                                 help="How to make vectors; else TF-IDF made for these texts.")
+                                 help="How to make vectors; else words and our own model.")
     ] = None,
     vectors: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Vectors of the same texts, by qianru embed.",
@@ -100,14 +100,14 @@ def cluster(
     material = _of_collection(collection, where) if not files else \
         _of_files(files, model, vectors, text_columns, id_column, encoding)
     with progress("Clustering", "steps") as watch:
-        found = cluster_texts(material.vectors, material.texts, method=method,      # type: ignore[arg-type]   # checks
+        found = cluster_texts(material.views, material.texts, method=method,      # type: ignore[arg-type]   # checks
                               k=clusters, min_size=min_size, seed=seed, progress=watch)
     if output is not None:
         _write(found, material, output)
     if plot is not None:
         from qianru.use.cluster.page import draw_clusters
 
-        draw_clusters(found, material.vectors, material.texts, plot, seed=seed)
+        draw_clusters(found, material.views, material.texts, plot, seed=seed)
     if as_json:
         show_json({"model": material.model, "criterion": found.criterion, "tried": dict(found.tried),
                    "n_texts": len(material.texts), "n_in_none": int((found.labels < 0).sum()),
@@ -295,7 +295,7 @@ def _show(found: Clustering, material: Material) -> None:
                       Text(central[:CENTRAL_CHARS] + "…" * (len(central) > CENTRAL_CHARS)))
     stdout().print(table)
     alone = int((found.labels < 0).sum())
-    note(f"{len(material.texts):,} texts, {found.k} clusters ({found.criterion}) by {material.model} vectors"
+    note(f"{len(material.texts):,} texts, {found.k} clusters ({found.criterion}) by {material.model}"
          + (f"; {alone:,} texts in none" if alone else ""))
 
 

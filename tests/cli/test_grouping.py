@@ -41,7 +41,7 @@ def test_clusters_are_told_written_and_drawn(table: Path, qianru: Qianru) -> Non
     assert "红烧肉" in Path("c.html").read_text("utf-8")
     shown = qianru("cluster", "rows.jsonl", "-n", "2", "-o", "c.jsonl", "--plot", "c.png")
     assert shown.code == 0
-    assert "2 clusters (given) by tfidf vectors" in shown.err
+    assert "2 clusters (given) by words and meaning" in shown.err
     assert json.loads(Path("c.jsonl").read_text("utf-8").splitlines()[0])["text"] == DISHES[0]
 
 

@@ -14,7 +14,7 @@ from qianru.types import Document, SparseRows
 from qianru.use.cluster import cluster, distinguishing_words
 from qianru.use.cluster.page import draw_clusters
 from qianru.use.cluster.space import main_axes
-from qianru.use.material import from_collection, from_texts
+from qianru.use.material import from_collection, from_texts, word_model
 
 pytest.importorskip("sklearn")
 
@@ -43,7 +43,7 @@ def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 
 def test_topics_are_found_and_named_by_their_words() -> None:
     material = from_texts((str(i), text) for i, text in enumerate(TEXTS))
-    found = cluster(material.vectors, TEXTS, k=3)
+    found = cluster(material.views, TEXTS, k=3)
     agreeing = max(np.mean([TRUTH[i] == np.bincount(TRUTH[found.labels == label]).argmax()
                             for i, label in enumerate(found.labels)]), 0)
     assert agreeing > 0.8
@@ -107,6 +107,15 @@ def test_dense_and_sparse_vectors_of_the_same_numbers_give_the_same_clusters() -
     assert same_partition(cluster(dense, ["字"] * 60, k=3).labels, cluster(rows, ["字"] * 60, k=3).labels)
 
 
+def test_two_views_tell_apart_what_neither_does_alone() -> None:
+    one, other = np.repeat(np.eye(2), 20, axis=0), np.tile(np.eye(2), (20, 1))
+    found = cluster((one, other), ["字"] * 40, k=4)
+    assert same_partition(found.labels, np.repeat([0, 2], 20) + np.tile([0, 1], 20))
+    assert cluster((one, other), ["字"] * 40, method="hdbscan", min_size=5).k == 4
+    with pytest.raises(ShapeMismatch):
+        cluster((one, other[1:]), ["字"] * 40)
+
+
 def test_main_axes_keep_the_angles_about_the_mean_when_nothing_is_left_out() -> None:
     rows = np.random.default_rng(1).normal(size=(20, 12))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -160,24 +169,24 @@ def test_the_documents_of_a_collection_are_clustered_by_their_stored_words(tmp_p
         assert len(from_collection(library, 'topic = "菜"').ids) == 7
         with pytest.raises(BadInput, match="passes the filter"):
             from_collection(library, 'topic = "无"')
-    fresh = from_texts((str(i), text) for i, text in enumerate(TEXTS))
+    fresh = from_texts(((str(i), text) for i, text in enumerate(TEXTS)), word_model().fit(TEXTS))
     assert isinstance(fresh.vectors, SparseRows)
     assert sorted(map(len, material.vectors)) == sorted(map(len, fresh.vectors))
-    assert cluster(material.vectors, TEXTS, k=3).k == 3
+    assert cluster(material.views, TEXTS, k=3).k == 3
 
 
 def test_a_map_is_drawn_as_a_picture_and_as_a_page_that_runs_no_text(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     texts = [*TEXTS[:-1], "</script><script>alert(1)</script>银行"]
     material = from_texts((str(i), text) for i, text in enumerate(texts))
-    found = cluster(material.vectors, texts, k=3)
-    draw_clusters(found, material.vectors, texts, tmp_path / "map.png")
+    found = cluster(material.views, texts, k=3)
+    draw_clusters(found, material.views, texts, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 5_000
-    draw_clusters(found, material.vectors, texts, tmp_path / "map.html")
+    draw_clusters(found, material.views, texts, tmp_path / "map.html")
     page = (tmp_path / "map.html").read_text("utf-8")
     assert "alert(1)</script>" not in page
     inside = page.split('type="application/json">')[1].split("</script>")[0]
     assert json.loads(inside)["texts"] == [" ".join(text.split()) for text in texts]
     assert "http" not in page.replace("http-equiv", "")
     with pytest.raises(BadInput, match="ends in"):
-        draw_clusters(found, material.vectors, texts, tmp_path / "map.gif")
+        draw_clusters(found, material.views, texts, tmp_path / "map.gif")

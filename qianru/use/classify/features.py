@@ -7,19 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from qianru.errors import BadInput, require
+from qianru.errors import require
 from qianru.models.base import Model
-from qianru.types import Kind, Progress
+from qianru.types import Progress
 from qianru.use.cluster.space import as_matrix, unit
-
-
-def kinds_of(model: Model) -> list[Kind]:
-    """The kinds of a model's vectors that a classifier reads; BadInput where it makes none of them."""
-    kinds: list[Kind] = [kind for kind in ("dense", "sparse") if kind in model.spec.kinds]
-    if not kinds:
-        raise BadInput(f"{model.spec.name} makes {' and '.join(model.spec.kinds) or 'no'} vectors; a classifier needs "
-                       "dense or sparse ones. Take another model.")
-    return kinds
+from qianru.use.material import kinds_of
 
 
 def features(model: Model, texts: Sequence[str], *, progress: Progress | None = None) -> Any:

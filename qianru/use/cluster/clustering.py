@@ -10,10 +10,9 @@ import numpy as np
 
 from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.models.base import as_texts
-from qianru.scores import Vectors
-from qianru.types import FloatArray, IntArray, Progress, SparseRows
+from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.cluster.partition import DENSITY_AXES, Partition, by_density, k_means
-from qianru.use.cluster.space import main_axes
+from qianru.use.cluster.space import Views, main_axes, rows_of
 from qianru.use.cluster.words import distinguishing_words
 
 Method = Literal["kmeans", "hdbscan"]
@@ -55,7 +54,7 @@ class Clustering:
 
 
 def cluster(
-    vectors: Vectors,
+    vectors: Views,
     texts: Sequence[str],
     *,
     method: Method = "kmeans",
@@ -66,7 +65,7 @@ def cluster(
 ) -> Clustering:
     """The texts in clusters of similar vectors.
 
-    vectors: (n, d) array or n sparse rows;  texts: n, for the clusters' words
+    vectors: (n, d) array or n sparse rows, or a tuple of such views;  texts: n, for the clusters' words
     k: how many clusters k-means makes; by default the fewest whose mean silhouette is near the best of those tried
     min_size: texts of the smallest cluster that HDBSCAN finds; by default 1 % of the texts, at least 5
     progress: counts steps
@@ -88,9 +87,8 @@ def cluster(
             "the fewest clusters above two whose mean silhouette is at least 90 % of the best"
     else:
         size = min_size or max(5, round(len(some) / 100))
-        dense = vectors.take(some) if isinstance(vectors, SparseRows) else np.asarray(vectors)[some]
         # not centred: about the mean, whatever stands alone is nearer to every group than they are to one another
-        found = by_density(main_axes(dense, DENSITY_AXES, seed, centred=False), size, seed)
+        found = by_density(main_axes(rows_of(vectors, some), DENSITY_AXES, seed, centred=False), size, seed)
         criterion = f"dense groups of at least {size} texts"
     labels = np.full(len(texts), -1, np.int64)
     labels[some] = _by_size(found)
@@ -98,7 +96,7 @@ def cluster(
 
 
 def _described(
-    vectors: Vectors, space: FloatArray, texts: Sequence[str], labels: IntArray, criterion: str,
+    vectors: Views, space: FloatArray, texts: Sequence[str], labels: IntArray, criterion: str,
     tried: Mapping[int, float],
 ) -> Clustering:
     sizes = np.bincount(labels[labels >= 0])
@@ -148,11 +146,12 @@ def _different(texts: Sequence[str], rows: IntArray) -> list[int]:
     return list(seen.values())
 
 
-def _check(vectors: Vectors, texts: Sequence[str], method: str, k: int | None, min_size: int | None) -> None:
+def _check(vectors: Views, texts: Sequence[str], method: str, k: int | None, min_size: int | None) -> None:
     if method not in get_args(Method):
         raise UnknownName("method", method, get_args(Method))
-    if len(vectors) != len(texts):
-        raise ShapeMismatch(f"{len(vectors)} vectors do not fit {len(texts)} texts one to one.")
+    for view in vectors if isinstance(vectors, tuple) else (vectors,):
+        if len(view) != len(texts):
+            raise ShapeMismatch(f"{len(view)} vectors do not fit {len(texts)} texts one to one.")
     if k is not None and (type(k) is not int or k < 1):
         raise BadInput(f"The number of clusters is a whole number of at least 1, not {k!r}.")
     if k is not None and k > len(texts):

@@ -11,11 +11,10 @@ from qianru.errors import require
 from qianru.evaluate import drawing
 from qianru.evaluate.atlas import Atlas, nearest
 from qianru.evaluate.page import atlas_box, html_page, shown
-from qianru.scores import Vectors
 from qianru.types import FloatArray, IntArray
 from qianru.use.cluster.clustering import Clustering
 from qianru.use.cluster.partition import fewest_near_best
-from qianru.use.cluster.space import main_axes, unit
+from qianru.use.cluster.space import Views, main_axes, unit
 from qianru.use.pictures import scatter
 from qianru.use.writing import written
 
@@ -29,7 +28,7 @@ _WIDTH, _HEIGHT, _MARGIN = 560, 170, 34
 
 
 def draw_clusters(
-    found: Clustering, vectors: Vectors, texts: Sequence[str], path: str | Path, title: str = "", *, seed: int = 0
+    found: Clustering, vectors: Views, texts: Sequence[str], path: str | Path, title: str = "", *, seed: int = 0
 ) -> None:
     """Draws the texts in the colours of their clusters: .png, .svg or .pdf, or an .html page to search and click.
 
@@ -46,7 +45,7 @@ def draw_clusters(
         file.write(_page(found, texts, rows, space, points, title))
 
 
-def map_of_texts(found: Clustering, vectors: Vectors, seed: int = 0) -> tuple[IntArray, FloatArray, FloatArray]:
+def map_of_texts(found: Clustering, vectors: Views, seed: int = 0) -> tuple[IntArray, FloatArray, FloatArray]:
     """The rows drawn, their vectors in the space of the main axes, and where they lie: (m, 2), by t-SNE."""
     rows = np.arange(len(found.labels))
     if len(rows) > DRAWN:

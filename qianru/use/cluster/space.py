@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from qianru.errors import BadInput, require
 from qianru.scores import Vectors
-from qianru.types import FloatArray, SparseRows
+from qianru.types import FloatArray, IntArray, SparseRows
 
 NO_LENGTH = 1e-4    # of what is left of a row that is the mean itself
 N_AXES = 64         # 50 to 100 made no difference on five sets of labelled texts; 200 was worse
 
 
-def main_axes(vectors: Vectors, n_axes: int = N_AXES, seed: int = 0, *, centred: bool = True) -> FloatArray:
-    """(n, a) unit rows on at most so many main axes; a row of zeros stays one.
+Views: TypeAlias = Vectors | tuple[Vectors, ...]
+"""(n, d) array or n sparse rows; or several of these, of the same n texts, by models that see different things."""
 
-    vectors: (n, d) array or n sparse rows
+
+def main_axes(vectors: Views, n_axes: int = N_AXES, seed: int = 0, *, centred: bool = True) -> FloatArray:
+    """(n, a) unit rows on at most so many main axes of each view; a row of zeros stays one.
+
     The axes are the right singular vectors of the unit rows (LSA): what all texts share a little of, noise for
     k-means, is left out. What all dense rows have in common, their mean, is taken off first if they are centred.
     Raises BadInput for a row that is not made of finite numbers.
     """
+    if isinstance(vectors, tuple):
+        return unit(np.hstack([main_axes(view, n_axes, seed, centred=centred) for view in vectors]))
     matrix = as_matrix(vectors)
     n, d = matrix.shape
     if isinstance(matrix, np.ndarray):
@@ -88,6 +93,13 @@ def as_matrix(vectors: Vectors) -> Any:
     weights = vectors.weights / np.where(lengths > 0, lengths, 1)
     return sparse.csr_matrix((weights.astype(np.float32), vectors.terms, vectors.offsets),
                              (len(vectors), max(vectors.width, 1)))
+
+
+def rows_of(vectors: Views, rows: IntArray) -> Views:
+    """The named rows of every view."""
+    if isinstance(vectors, tuple):
+        return tuple(view.take(rows) if isinstance(view, SparseRows) else np.asarray(view)[rows] for view in vectors)
+    return vectors.take(rows) if isinstance(vectors, SparseRows) else np.asarray(vectors)[rows]
 
 
 def unit(rows: FloatArray) -> FloatArray:
