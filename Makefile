@@ -1,5 +1,7 @@
 # make run: set up, index the sample documents (or DOCS=folder), answer Q="…" or ask for questions
 # make test: set up, check style and types, run the tests
+# make page: build the server's page anew from page/ (needs Node 20)
+# make test-integrations: the suites of LangChain and others, in an environment of their own
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DOCS ?= samples
@@ -10,7 +12,7 @@ DOCUMENTS := "$${DOCS:-samples}"
 COLLECTION := ".qianru-$$(realpath -m -- $(DOCUMENTS) | cksum | cut -d' ' -f1)"
 export DOCS Q
 
-.PHONY: setup setup-dev run next test check bench clean
+.PHONY: setup setup-dev run next test test-integrations check page clean
 
 setup: .venv/.ready
 setup-dev: .venv/.ready-dev
@@ -54,5 +56,15 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+test-integrations:
+	test -x .venv-integrations/bin/pip || $(PYTHON) -m venv .venv-integrations
+	.venv-integrations/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e '.[evaluate,files,integrations]' hypothesis pytest pytest-timeout
+	.venv-integrations/bin/python -m pytest -m integrations -o asyncio_mode=auto \
+	  -o asyncio_default_fixture_loop_scope=function tests/integrations
+
+page:
+	cd page && npm ci --ignore-scripts && npm run build
+
 clean:
-	rm -rf .venv .qianru .qianru-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-integrations page/node_modules .qianru .qianru-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
