@@ -216,10 +216,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             own = [row for row in rows if row["row"] == name]
             where = [next(i for i, begin in enumerate(PLACES) if row["stage"].startswith(begin)) for row in own]
             axes.plot(where, [row[column] for row in own], "o-", label=name)
-        axes.set_title(column)
+        axes.set_title({"csl": "CSL, nDCG@10", "drcd": "DRCD, nDCG@10", "stsb": "STS-B zh, Spearman"}[column])
         axes.set_xticks(range(4), PLACES)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=72)
 
 
 def main() -> None:
