@@ -68,7 +68,8 @@ def contestants(rivals: str | None, infinity: str | None, only: str) -> list[Con
     own = [sys.executable, "-m", "qianru", "serve", "shape={folder}", "--port", "{port}", "--precision"]
     every = [Contestant(f"qianru {precision}", [*own, precision]) for precision in ("int8", "bfloat16", "float32")]
     if rivals is not None:
-        plain = [rivals, "-P", str(HERE / "serve_plain.py"), "{folder}", "{port}"]      # -P, or kernels.py here is taken for another
+        # -P, or transformers takes our kernels.py for the package of that name
+        plain = [rivals, "-P", str(HERE / "serve_plain.py"), "{folder}", "{port}"]
         every += [Contestant("sentence-transformers float32, plain FastAPI", [*plain, "float32", "free"]),
                   Contestant("sentence-transformers float32, one at a time", [*plain, "float32", "lock"]),
                   Contestant("sentence-transformers bfloat16, one at a time", [*plain, "bfloat16", "lock"])]
