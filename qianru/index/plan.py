@@ -133,7 +133,7 @@ class Plan:
 PLANS: Mapping[str, Mapping[str, Any]] = {
     "rrf": {},
     "weighted": {"fusion": "weighted"},
-    # BM25 with a small dense model beside it: on CSL, CMRC and DRCD it costs at most 1.3 points where RRF costs up to 12
+    # BM25 with a small dense model beside it: costs 1.3 points on CSL, CMRC and DRCD at most where RRF costs up to 12
     "hybrid": {"fusion": "weighted", "weights": {"dense": 0.5}},
     # FlagEmbedding's compute_score with the weights of the model's card; the weights' sum is 1
     "bge-m3": {"kinds": ("dense", "sparse", "multi"), "fusion": "weighted", "scale": "none", "complete": True,
