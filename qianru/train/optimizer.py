@@ -52,8 +52,8 @@ class OptimizerConfig:
 def usual_lr(hidden_size: int) -> float:
     """By the model's width: what M3E (768) and BGE (1024) were trained with, within a factor of two.
 
-    Small models take no more than those: at 5e-5 MiniLM, 384 wide, forgot 2.4 points of STS-B while it learnt one domain
-    (bench/safe.py).
+    Small models take no more than those: at 5e-5 MiniLM, 384 wide, forgot 2.4 points of STS-B while it learnt one
+    domain (bench/safe.py).
 
     >>> usual_lr(384), usual_lr(768), usual_lr(1024), usual_lr(1536)
     (3e-05, 3e-05, 2e-05, 1e-05)
