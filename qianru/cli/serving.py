@@ -32,12 +32,10 @@ def register(app: typer.Typer) -> None:
         "qianru serve bge-m3 --host 0.0.0.0 --keys keys.txt --collections shelf --allow-write",
         "qianru serve m3e-base --limit texts=512 --limit request_s=20",
     ))(serve)
-    keys = typer.Typer(no_args_is_help=True, help="Make, list and take back the keys that a server asks for.",
-                       epilog=examples("qianru keys new laptop --keys keys.txt", "qianru keys list --keys keys.txt",
-                                       "qianru keys remove laptop --keys keys.txt"))
-    keys.command("new")(new_key)
-    keys.command("list")(list_keys)
-    keys.command("remove")(remove_key)
+    keys = typer.Typer(no_args_is_help=True, help="Make, list and take back the keys that a server asks for.")
+    keys.command("new", epilog=examples("qianru keys new laptop --keys keys.txt"))(new_key)
+    keys.command("list", epilog=examples("qianru keys list --keys keys.txt"))(list_keys)
+    keys.command("remove", epilog=examples("qianru keys remove laptop --keys keys.txt"))(remove_key)
     app.add_typer(keys, name="keys", rich_help_panel=SERVE)
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from qianru.runtime.compiled import compiled, numbers_of, spread
+from qianru.runtime.compiled import numbers_of, spread
+from qianru.scores.exact.compiled import compiled_sums
 from qianru.types import FloatArray
 
 ONE = np.float32(1)
@@ -21,7 +22,7 @@ class NormWeights(NamedTuple):
     eps: np.float32
 
 
-@compiled
+@compiled_sums      # what is not a number stays that
 def _norm_rows(
     y: Any, shift_bits: int, hidden: Any, hidden_bits: Any, weight: Any, bias: Any, eps: Any, half: Any,
     start: int, stop: int,

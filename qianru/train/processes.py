@@ -11,6 +11,7 @@ gloo between CPUs, nccl between GPUs.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class Processes:
             if not distributed.is_torchelastic_launched():
                 return ALONE
             distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(_leave)
         if torch.cuda.is_available() and distributed.is_torchelastic_launched():
             torch.cuda.set_device(distributed.get_node_local_rank())
         return cls(distributed.get_rank(), distributed.get_world_size())
@@ -114,6 +116,14 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def _leave() -> None:
+    """Ends the group's threads; a process that exits beside them may be aborted."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _parted(whole: Tensor, shapes: Iterable[torch.Size]) -> list[Tensor]:

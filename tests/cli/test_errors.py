@@ -16,8 +16,11 @@ from .conftest import Qianru
 COMMANDS = ["index", "search", "similarity", "similar", "fit", "words", "info", "list", "get", "count", "delete",
             "rebuild", "models", "download", "embed", "inspect", "tune", "optimize",
             "check", "compact", "reembed", "snapshot", "restore", "compare", "evaluate",
-            "merge", "mine", "pretrain", "push", "report", "rerank", "train"]
-FAMILIES = ["counts", "tfidf", "bm25", "lsa", "word2vec"]
+            "merge", "mine", "pretrain", "push", "report", "rerank", "train",
+            "ask", "bench-server", "cluster", "dedup", "recommend", "serve"]
+GROUPS = [["fit", family] for family in ["counts", "tfidf", "bm25", "lsa", "word2vec"]] + [
+    ["classify", "fit"], ["classify", "predict"], ["classify", "zero-shot"], ["keys", "new"], ["keys", "list"],
+    ["keys", "remove"]]
 
 
 def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -31,7 +34,7 @@ def test_every_command_is_listed(qianru: Qianru) -> None:
         assert f" {command} " in help_page
 
 
-@pytest.mark.parametrize("command", [[command] for command in COMMANDS] + [["fit", family] for family in FAMILIES])
+@pytest.mark.parametrize("command", [[command] for command in COMMANDS] + GROUPS)
 def test_every_help_page_has_examples(command: list[str], qianru: Qianru) -> None:
     result = qianru(*command, "--help")
     assert result.code == 0
@@ -39,8 +42,8 @@ def test_every_help_page_has_examples(command: list[str], qianru: Qianru) -> Non
     assert "Examples" in result.out
 
 
-@pytest.mark.parametrize("command", [[command] for command in COMMANDS if command != "fit"]
-                         + [["fit", family] for family in FAMILIES])
+@pytest.mark.parametrize("command", [[command] for command in COMMANDS if command not in ("fit", "serve")]
+                         + [group for group in GROUPS if group not in (["keys", "new"], ["keys", "remove"])])
 def test_every_command_can_answer_in_json(command: list[str], qianru: Qianru) -> None:
     assert "--json " in qianru(*command, "--help").out
 

@@ -36,7 +36,7 @@ def test_every_score_is_that_of_mteb(task: Task, data: Path) -> None:
 
 
 def test_there_is_a_task_of_every_type() -> None:
-    assert {task.type for task in TASKS} == set(TYPES)
+    assert {task.type for task in TASKS} == set(TYPES) - {"Answering"}      # of which mteb has none
 
 
 @pytest.mark.parametrize("task", MINILM_TASKS, ids=lambda task: task.name)

@@ -58,7 +58,7 @@ def test_every_task_over_the_open_data_can_be_read(path: Path, data: Path) -> No
     task = read_task(path)
     found = read_data(task, Places(data))
     assert isinstance(found, {"Classification": Labelled, "Clustering": Clusters, "Retrieval": Search,
-                              "Reranking": Search}.get(task.type, Pairs))
+                              "Reranking": Search, "Answering": Search}.get(task.type, Pairs))
 
 
 def test_open_tasks_are_of_every_type() -> None:

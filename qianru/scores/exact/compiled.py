@@ -34,14 +34,15 @@ def compiled_finite(function: Kernel) -> Kernel:
 
 
 def machine_code(function: Kernel, fastmath: set[str]) -> Kernel:
-    """The function compiled at its first call, with these liberties of LLVM's in its sums."""
+    """The function compiled at its first call, with these liberties of LLVM's in its sums; x / 0 is infinite."""
     import numba
 
     kernel: Any
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
-        kernel = numba.njit(nogil=True, cache=True, fastmath=fastmath)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:    # nowhere to keep the compiled code
-        kernel = numba.njit(nogil=True, fastmath=fastmath)(function)
+        kernel = numba.njit(**options)(function)
     return cast(Kernel, kernel)
 
 
