@@ -32,7 +32,7 @@ setup-dev: .venv/.ready-dev
 	touch .venv/.ready $@
 
 run: setup
-	@$(BIN)/qianru index --collection $(COLLECTION) -- $(DOCUMENTS)
+	@$(BIN)/qianru index --model bm25 --model qianru-zh-mini --plan hybrid --collection $(COLLECTION) -- $(DOCUMENTS)
 	@echo
 	@if [ -z "$$Q" ]; then \
 	  $(MAKE) -s next && $(BIN)/qianru search --collection $(COLLECTION) --ask; \

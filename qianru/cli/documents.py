@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qianru.index.collection import Collection
 
 PROBLEMS_SHOWN = 3
+MODELS = ["bm25", "qianru-zh-mini"]     # as in the Makefile
+PLAN = "hybrid"
 
 
 @contextmanager
@@ -73,8 +75,11 @@ def _index(documents: Path, path: Path) -> None:
     new = not path.exists()
     try:
         check_inputs([documents], None, new)
-        with open_or_create(path, None, OwnWords()) as library, progress("Indexing", "MB", 1e6) as watch:
-            report = add_folder(library, [documents], prune=True, progress=watch)
+        with open_or_create(path, MODELS if new else None, OwnWords()) as library:
+            if new:
+                library.set_plan(PLAN)
+            with progress("Indexing", "MB", 1e6) as watch:
+                report = add_folder(library, [documents], prune=True, progress=watch)
             n = library.count()
     except QianruError:
         if new:

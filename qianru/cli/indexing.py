@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         "qianru index notes",
         "qianru index novels/*.txt --collection novels.qianru",
         "qianru index shop.csv --text-columns title,description --user-words products.txt",
-        "qianru index notes --model bm25 --model word2vec-folder    [dim]# keywords and meaning[/dim]",
+        "qianru index notes --model bm25 --model qianru-zh-mini --plan hybrid    [dim]# words and meaning[/dim]",
     ))(index)
     app.command(rich_help_panel=CARE, epilog=examples("qianru rebuild"))(rebuild)
     app.command(rich_help_panel=CARE, epilog=examples("qianru delete notes/old.md#1 notes/old.md#2"))(delete)
@@ -43,6 +43,10 @@ def index(
         list[str] | None,
         typer.Option("--model", "-m", metavar="bm25|FOLDER", help="How to make vectors (bm25). Twice: joined.",
                      show_default=False),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="NAME|JSON", help="How it is searched from now on, e.g. hybrid (see search).",
+                                 show_default=False)
     ] = None,
     user_words: UserWords = None,
     stop_words: StopWords = "",
@@ -67,6 +71,8 @@ def index(
         words = own_words(user_words, stop_words)
         check_inputs(paths, encoding, new)
         with open_or_create(path, model, words) as library:
+            if plan is not None:
+                library.set_plan(plan)
             with progress("Indexing", "MB", 1e6) as watch:
                 report = add_folder(library, paths, reading, prune=prune, progress=watch)
             n_passages = library.count()
