@@ -89,6 +89,8 @@ def ask(
 
     if copy_prompts is not None:
         return _copy(copy_prompts, as_json)
+    if debate and (save is not None or passages):
+        raise BadInput("A debate is no conversation and shows all its passages: leave out --save and --passages.")
     if question is None and place is not None and not _is_place(place):
         place, question = None, place
     chat = None if no_chat else _chat(chat_url, chat_model, chat_key_file)

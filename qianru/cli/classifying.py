@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,8 +107,9 @@ def predict(
     """Tell the labels of texts, each with its probability."""
     from qianru.models import load
     from qianru.use.classify import Classifier
+    from qianru.use.writing import check_table
 
-    _check_output(output)
+    check_table(output, "Labels")
     ready = Classifier.load(classifier, None if model is None else load(model))
     ids, texts = _texts(files, text_columns, id_column, encoding)
     with progress("Labelling", "texts") as watch:
@@ -134,8 +134,9 @@ def zero_shot(
     """Tell the labels of texts from the labels' names alone. Their confidence is not calibrated."""
     from qianru.models import load
     from qianru.use.classify import zero_shot as labelled
+    from qianru.use.writing import check_table
 
-    _check_output(output)
+    check_table(output, "Labels")
     ready = load(model)
     ids, texts = _texts(files, text_columns, id_column, encoding)
     with progress("Labelling", "texts") as watch:
@@ -176,27 +177,16 @@ def _texts(
     return [id for id, _ in named], [text for _, text in named]
 
 
-def _check_output(output: Path | None) -> None:
-    if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
-        raise BadInput(f"Labels cannot be written to '{output.name}'. Give a name that ends in .csv or .jsonl.")
-
-
 def _tell(found: Predictions, ids: Sequence[str], texts: Sequence[str], output: Path | None, as_json: bool) -> None:
     """The labels to a file, or on stdout."""
-    from qianru.use.writing import written
+    from qianru.use.writing import write_table
 
     confident = [round(value, 4) for value in found.confidence.tolist()]
     rows = list(zip(ids, found.labels, confident, texts, strict=True))
     header = ("id", "label", "confidence", "text")
     n_none = sum(label is None for label in found.labels)
-    if output is not None and output.suffix.lower() == ".csv":
-        with written(output, newline="") as file:
-            table = csv.writer(file)
-            table.writerow(header)
-            table.writerows(rows)
-    elif output is not None:
-        with written(output) as file:
-            file.writelines(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    if output is not None:
+        write_table(output, header, rows)
     if as_json:
         show_json({"n_texts": len(rows), "n_without_label": n_none,
                    **({"output": str(output)} if output else

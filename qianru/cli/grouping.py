@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,15 +86,18 @@ def cluster(
     whose vectors are taken as they are.
     """
     from qianru.use.cluster import cluster as cluster_texts
+    from qianru.use.writing import check_table
 
-    if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
-        raise BadInput(f"Clusters cannot be written to '{output.name}'. Give a name that ends in .csv or .jsonl.")
+    check_table(output, "Clusters")
     if plot is not None and plot.suffix.lower() != ".html":
         from qianru.use.plot import picture_path
 
         picture_path(plot)
     if files and (collection is not None or where is not None):
         raise BadInput("Give files or a collection, not both; --where is for collections.")
+    if not files and (model, vectors, text_columns, id_column, encoding) != (None,) * 5:
+        raise BadInput("A collection's texts and vectors are taken as they are: --model, --vectors, --text-columns, "
+                       "--id and --encoding are for files. Name some, or leave these out.")
     material = _of_collection(collection, where) if not files else \
         _of_files(files, model, vectors, text_columns, id_column, encoding)
     with progress("Clustering", "steps") as watch:
@@ -163,8 +164,9 @@ def dedup(
         raise BadInput("Give a threshold or labelled pairs to learn it from, not both.")
     if plot is not None:
         check_picture(plot, groups)
+    _check_apart(files, output, groups, plot)
     learnt = None if labelled is None else learnt_threshold(labelled, precision)
-    plan = DedupPlan(learnt.min_score if learnt else threshold or THRESHOLD, keep, by)      # type: ignore[arg-type]
+    plan = DedupPlan(learnt.min_score if learnt else THRESHOLD if threshold is None else threshold, keep, by)      # type: ignore[arg-type]
     problems: list[str] = []
     told: list[str] | None = problems
 
@@ -192,6 +194,18 @@ def dedup(
         note(f"From a similarity of {learnt.min_score:.3f} on, {learnt.precision:.1%} of the labelled pairs are right, "
              f"and {learnt.recall:.1%} of the right ones are found.")
     _show_report(report, output)
+
+
+def _check_apart(files: Sequence[Path], *outputs: Path | None) -> None:
+    """BadInput where a file would be written over one that is read, or over another one."""
+    taken = {path.resolve() for path in files}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise BadInput(f"'{path}' is read or written already; rows of it that cannot be read would be lost. Give "
+                           "another name.")
+        taken.add(path.resolve())
 
 
 class _Bars:
@@ -259,7 +273,7 @@ def named_texts(
 
 
 def _write(found: Clustering, material: Material, path: Path) -> None:
-    from qianru.use.writing import written
+    from qianru.use.writing import write_table
 
     names = found.names
     header = ("id", "cluster", "name", "closeness", "text")
@@ -267,14 +281,7 @@ def _write(found: Clustering, material: Material, path: Path) -> None:
              round(close, 4) if label >= 0 else None, text)
             for id, label, close, text in zip(material.ids, found.labels.tolist(), found.closeness.tolist(),
                                               material.texts, strict=True))
-    if path.suffix.lower() == ".csv":
-        with written(path, newline="") as file:
-            table = csv.writer(file)
-            table.writerow(header)
-            table.writerows(rows)
-        return
-    with written(path) as file:
-        file.writelines(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    write_table(path, header, rows)
 
 
 def _told(found: Clustering, i: int, material: Material) -> dict[str, Any]:

@@ -89,6 +89,10 @@ def recommend(
         raise BadInput("--evaluate asks for the next item of sessions. Give them with --sessions.")
     if plot is not None and not item:
         raise BadInput("--plot draws what is recommended; name an --item.")
+    if plot is not None:
+        from qianru.use.plot import picture_path
+
+        picture_path(plot)          # sooner than what is learnt
     names: list[str] = []
     texts: list[str] | None = None
     ready: Model | None = None

@@ -104,6 +104,7 @@ def test_a_chat_model_can_be_left_out(indexed: Path, server: ChatServer, qianru:
 @pytest.mark.parametrize(("arguments", "told"), [
     (("--chat-model", "m"), "needs an address"), (("--chat-url", "ftp://x"), "not the address"),
     (("--prompts", "nowhere"), "no folder of prompts"), (("--language", "de"), "no language 'de'"),
+    (("--debate", "--save", "c.json"), "no conversation"),
     (("--tokenizer", "notes/退款.md"), "not a tokenizer"), (("--tokenizer", "nowhere"), "cannot be read"),
     (("--chat-url", "http://localhost/v1", "--chat-model", "m", "--chat-key-file", "nowhere"), "key cannot be read"),
 ])

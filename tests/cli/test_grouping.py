@@ -73,6 +73,12 @@ def test_near_duplicates_are_dropped_and_told(table: Path, qianru: Qianru) -> No
     assert Path("kept.csv").read_text("utf-8").splitlines()[0] == "正文,topic,date"
 
 
+def test_results_go_to_folders_that_are_made(table: Path, qianru: Qianru) -> None:
+    assert qianru("cluster", "rows.jsonl", "-n", "2", "-o", "new/deep/c.csv").code == 0
+    assert len(Path("new/deep/c.csv").read_text("utf-8").splitlines()) == 12
+    assert qianru("cluster", "rows.jsonl", "-n", "2", "-o", "rows.jsonl/c.csv").err.count("could not be written") == 1
+
+
 def test_a_threshold_is_learnt_from_labelled_pairs(table: Path, qianru: Qianru) -> None:
     pairs = [(DISHES[0], "紅燒肉要用五花肉慢燉", True), (DISHES[0], DISHES[3], False)]
     Path("pairs.jsonl").write_text("\n".join(json.dumps({"left": a, "right": b, "same": c}) for a, b, c in pairs))
@@ -107,11 +113,16 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("cluster rows.jsonl -o c.txt", "ends in .csv or .jsonl"),
     ("cluster rows.jsonl --plot c.gif", "ends in"),
     ("cluster rows.jsonl -c notes", "not both"),
+    ("cluster -c notes -m bm25", "taken as they are"),
     ("cluster rows.jsonl --method kmean", "Did you mean 'kmeans'"),
     ("cluster none.jsonl", "no file none.jsonl"),
     ("dedup rows.jsonl -o k.docx", "ends in"),
     ("dedup rows.jsonl -o k.txt --threshold 0.4", "above 0.5"),
+    ("dedup rows.jsonl -o k.txt --threshold 0", "above 0.5"),
     ("dedup rows.jsonl -o k.txt --threshold 0.9 --labelled p.jsonl", "not both"),
+    ("dedup rows.jsonl -o ./rows.jsonl", "would be lost"),
+    ("dedup rows.jsonl -o k.jsonl --groups rows.jsonl", "would be lost"),
+    ("dedup rows.jsonl -o k.jsonl --groups k.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.txt --keep longst", "Did you mean 'longest'"),
     ("dedup rows.jsonl -o k.txt --keep largest", "needs a field"),
     ("dedup rows.jsonl -o k.txt --keep largest --by dat", "Did you mean 'date'"),
@@ -128,3 +139,4 @@ def test_what_goes_wrong_is_one_line(line: str, said: str, table: Path, qianru: 
     assert (result.code, said in result.err, len(result.err.splitlines())) == (1, True, 1), result.err
     assert result.out == ""
     assert not [path for path in table.parent.iterdir() if path.name.endswith(".work")]
+    assert len(table.read_text("utf-8").splitlines()) == 11

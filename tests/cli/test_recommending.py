@@ -67,6 +67,7 @@ def test_what_is_recommended_is_drawn(shop: Path, qianru: Qianru) -> None:
     (["--sessions", "baskets.txt"], "Name at least one --item"),
     (["dishes.csv", "-t", "做法", "--evaluate"], "Give them with --sessions"),
     (["--sessions", "baskets.txt", "--evaluate", "--plot", "a.png"], "name an --item"),
+    (["--sessions", "none.txt", "-i", "红烧肉", "--plot", "a.gif"], "Cannot draw to 'a.gif'"),
     (["dishes.csv", "-t", "做法", "-i", "红烧鱼肉"], "Did you mean '红烧肉'"),
     (["--sessions", "none.txt", "-i", "红烧肉"], "none.txt"),
 ])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from qianru.errors import BadFile, BadInput, ShapeMismatch, UnknownName
+from qianru.errors import BadFile, BadInput, ShapeMismatch, StorageFailed, UnknownName
 from qianru.text.read import Source
 from qianru.use.duplicates import DedupPlan, deduplicate, find_duplicates, join, similarities
 from qianru.use.duplicates.join import Pairs, similar_pairs
@@ -224,6 +224,13 @@ def test_texts_that_change_meanwhile_are_told_and_nothing_is_written(tmp_path: P
     with pytest.raises(BadInput, match="jsonl"):
         deduplicate(lambda: iter(sources(LONG)), tmp_path / "k.parquet")
     assert {path.name for path in tmp_path.iterdir()} <= {".kept.jsonl.work"}
+
+
+def test_nothing_is_kept_where_its_groups_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(StorageFailed, match="could not be written"):
+        deduplicate(lambda: iter(sources(LONG, LONG)), tmp_path / "k.jsonl", groups=tmp_path / "file" / "g.jsonl")
+    assert not (tmp_path / "k.jsonl").exists()
 
 
 def test_a_threshold_is_learnt_from_judged_pairs(tmp_path: Path) -> None:

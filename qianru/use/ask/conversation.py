@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qianru.errors import BadFile, StorageFailed
+from qianru.errors import BadFile
 from qianru.use.ask.chat import Message
 from qianru.use.ask.events import Answer
+from qianru.use.writing import written
 
 VERSION = 1
 
@@ -48,10 +49,5 @@ class Conversation:
         self.turns.append({"question": question, **asdict(answer)})
         if self.path is None:
             return
-        draft = self.path.with_name(f".{self.path.name}.new")
-        try:
-            draft.write_text(json.dumps({"version": VERSION, "turns": self.turns}, ensure_ascii=False, indent=1),
-                             encoding="utf-8", errors="replace")
-            draft.replace(self.path)
-        except OSError as error:
-            raise StorageFailed(f"The conversation cannot be written to {self.path}: {error.strerror}.") from error
+        with written(self.path) as file:
+            json.dump({"version": VERSION, "turns": self.turns}, file, ensure_ascii=False, indent=1)

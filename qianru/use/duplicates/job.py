@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -197,10 +197,13 @@ def _write(
                 progress(i, n)
         if i + 1 < n:
             raise BadFile(f"The files hold {i + 1:,} texts where they held {n:,} before. Start again.")
+        if groups is not None:      # before what is kept takes its place: both or none
+            _write_groups(groups, found, told)
     progress(n, n)
-    if groups is None:
-        return
-    with written(groups) as file:
+
+
+def _write_groups(path: Path, found: Duplicates, told: Mapping[int, tuple[str, str]]) -> None:
+    with written(path) as file:
         for leader, *others in found.groups:
             kept = dict(zip(("id", "text"), told[leader], strict=True))
             dropped = [{"id": told[row][0], "similarity": round(float(found.similarities[row]), 4),
