@@ -37,7 +37,7 @@ def zero_shot(
 
     labels: their names, best as words that such texts would use
     templates: with one {} each; by default Chinese or English ones, by the script of the labels
-    Confidences order the texts but are not calibrated: a few labelled examples (fit_classifier) are worth much more.
+    Confidences order the texts but are not calibrated; examples of each label (fit_classifier) make them so.
     Raises BadInput for fewer than two labels, a label twice, or a template without a place for the label.
     """
     texts, labels = as_texts(texts), as_texts(labels)
