@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -20,7 +20,7 @@ from qianru.errors import QianruError, RequestRefused
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked, waited
 from qianru.serve.collections import check_k, shelf_of
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.server import Server, note_of, server_of
 from qianru.use.ask.events import Done, Event, Passages, Text
 from qianru.use.ask.knowledge import BUDGET, N_FOUND, KnowledgeBase
@@ -30,14 +30,14 @@ MOST_TOKENS = 100_000       # of the passages for one answer
 log = logging.getLogger("qianru.serve")
 
 
-class Said(BaseModel):
+class Said(Form):
     """What was said before."""
 
     role: Literal["user", "assistant"]
     content: str
 
 
-class QuestionAsked(BaseModel):
+class QuestionAsked(Form):
     """A question to a collection."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [

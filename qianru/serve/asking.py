@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from qianru.errors import BadInput, RequestRefused
+from qianru.serve.forms import Form
 from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
 from qianru.serve.line import Job
 from qianru.serve.models import Served
 from qianru.serve.server import Note, Server, note_of, server_of
 from qianru.types import Embeddings, FloatArray
 
+MANY_ERRORS = 1000      # of one body: beyond them none is described, since pydantic describes all or none
 SOON_CHARS = 4000       # tokenized at once; a thread's turn would take longer than that
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Form)
 Input = str | list[str] | list[int] | list[list[int]]
 
 
@@ -40,6 +42,8 @@ async def asked(request: Request, form: type[M], status: int = 422) -> M:
 
 def _words_of(error: ValidationError) -> str:
     """What is wrong with a body, in one line. Its words are never repeated."""
+    if error.error_count() > MANY_ERRORS:
+        return f"The body is not what is asked for, in {error.error_count():,} places."
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
         return f"The body is no JSON that can be read: {first['msg'].removeprefix('Invalid JSON: ')}."
@@ -47,7 +51,7 @@ def _words_of(error: ValidationError) -> str:
         return f"The body is not what is asked for: {first['msg']}."
     place = ".".join(str(part)[:60] for part in first["loc"])
     more = f" ({error.error_count() - 1} more like it.)" if error.error_count() > 1 else ""
-    return f"{place}: {first['msg']}.{more}"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}.{more}"
 
 
 async def embed(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.scoring import fits
 from qianru.serve.server import note_of, server_of
 from qianru.types import Kind
@@ -19,13 +19,13 @@ from qianru.types import Kind
 router = APIRouter(tags=["Cohere and Jina"], route_class=Direct)
 
 
-class Text(BaseModel):
+class Text(Form):
     """A document in an object, as both write it too."""
 
     text: str
 
 
-class RerankAsked(BaseModel):
+class RerankAsked(Form):
     """Documents to be put in order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from qianru.index.intake import tidy
 from qianru.index.plan import Plan
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import aside, asked, waited
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.options import is_loopback
 from qianru.serve.server import Server, note_of, server_of
 from qianru.serve.shelf import OpenCollection, Shelf
@@ -25,10 +25,25 @@ from qianru.types import Document, Hit
 router = APIRouter(tags=["Collections"], route_class=Direct)
 ADDED_AT_ONCE = 32          # documents; between them others are let in
 T = TypeVar("T")
-Scalar = str | int | float | bool
+Value: TypeAdapter[Any] = TypeAdapter(str | int | float | bool | list[str] | list[int] | list[float])
 
 
-class CollectionAsked(BaseModel):
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields as they are. Raises ValueError at the first that is none, where pydantic would describe them all."""
+    for name, value in given.items():
+        try:
+            Value.validate_python(value)
+        except ValidationError:
+            what = "a text, a number, true or false, or a list of texts or numbers"
+            raise ValueError(f"the field {name[:60]!r} is {what}") from None
+    return given
+
+
+Fields = Annotated[dict[str, Any], AfterValidator(_fields), WithJsonSchema(
+    {"type": "object", "additionalProperties": Value.json_schema()})]
+
+
+class CollectionAsked(Form):
     """A collection to be made."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
@@ -38,17 +53,17 @@ class CollectionAsked(BaseModel):
     model: str | list[str] = Field(description="Models that this server has, and bm25; several are joined.")
 
 
-class DocumentGiven(BaseModel):
+class DocumentGiven(Form):
     """A document. Without an id it gets one made of its text."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(None, min_length=1)
     text: str
-    fields: dict[str, Scalar | list[str] | list[int] | list[float]] = {}
+    fields: Fields = Field(default={})
 
 
-class DocumentsAsked(BaseModel):
+class DocumentsAsked(Form):
     """Documents to be added; those with an id that is there are replaced."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
@@ -58,7 +73,7 @@ class DocumentsAsked(BaseModel):
     documents: list[DocumentGiven] = Field(min_length=1)
 
 
-class IdsAsked(BaseModel):
+class IdsAsked(Form):
     """Documents by their ids."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["民法典#577"]}]})
@@ -66,7 +81,7 @@ class IdsAsked(BaseModel):
     ids: list[str] = Field(min_length=1)
 
 
-class SearchAsked(BaseModel):
+class SearchAsked(Form):
     """One question or several."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
@@ -80,7 +95,7 @@ class SearchAsked(BaseModel):
     explain: bool = Field(False, description="With what made each score.")
 
 
-class ExplainAsked(BaseModel):
+class ExplainAsked(Form):
     """A question and a document."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [

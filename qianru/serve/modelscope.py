@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.errors import BadInput
 from qianru.serve.answers import json_answer, plain
 from qianru.serve.asking import asked, embed
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask
 from qianru.serve.server import server_of
 
 router = APIRouter(tags=["ModelScope"], route_class=Direct)
 
 
-class Dictionary(BaseModel):
+class Dictionary(Form):
     """What the pipeline is called with."""
 
     source_sentence: list[str] = Field(min_length=1)
-    sentences_to_compare: list[str] = []
+    sentences_to_compare: list[str] = Field(default=[])
 
 
-class PipelineAsked(BaseModel):
+class PipelineAsked(Form):
     """The dictionary, bare or as "input"."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
@@ -32,7 +32,7 @@ class PipelineAsked(BaseModel):
 
     input: Dictionary | None = None
     source_sentence: list[str] | None = Field(None, min_length=1)
-    sentences_to_compare: list[str] = []
+    sentences_to_compare: list[str] = Field(default=[])
     model: str | None = Field(None, description="Ours. The first one that makes vectors, unless it is said.")
 
     def dictionary(self) -> Dictionary | None:

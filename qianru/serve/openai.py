@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.errors import BadInput
 from qianru.serve.answers import in_base64, json_answer, matrices, plain, sparse_rows
 from qianru.serve.asking import Input, asked, embed
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, Embedder, unit
 from qianru.serve.models import Served, usual_ask
 from qianru.serve.server import note_of, server_of
@@ -21,7 +21,7 @@ from qianru.types import Embeddings, FloatArray, Kind, Role
 router = APIRouter(tags=["OpenAI"], route_class=Direct)
 
 
-class EmbeddingsAsked(BaseModel):
+class EmbeddingsAsked(Form):
     """Texts to be embedded. What OpenAI's clients send besides and has no meaning here is passed over."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +14,7 @@ from qianru.errors import BadInput, RequestRefused
 from qianru.scores import METRICS, align, maxsim
 from qianru.serve.answers import json_answer, plain
 from qianru.serve.asking import aside, asked, embed
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.scoring import fits
 from qianru.serve.server import note_of, server_of
@@ -25,7 +25,7 @@ router = APIRouter(tags=["Qianru"], route_class=Direct)
 ALIGN_TOKENS = 2048         # of either text: the answer is their product
 
 
-class ScoreAsked(BaseModel):
+class ScoreAsked(Form):
     """Texts to be compared with texts, pair by pair, or one with many."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [
@@ -40,7 +40,7 @@ class ScoreAsked(BaseModel):
     truncate: bool = False
 
 
-class SimilarityAsked(BaseModel):
+class SimilarityAsked(Form):
     """Texts to be compared with one another."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [
@@ -53,7 +53,7 @@ class SimilarityAsked(BaseModel):
     truncate: bool = False
 
 
-class AlignAsked(BaseModel):
+class AlignAsked(Form):
     """A query and a passage whose tokens are compared."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +18,7 @@ from qianru.errors import RequestRefused, UnknownName
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
 from qianru.serve.asking import Input, aside, asked, embed, score
-from qianru.serve.forms import Direct, answers, takes
+from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
 from qianru.serve.scoring import sigmoid
@@ -31,7 +31,7 @@ TOO_LONG = 413
 Inputs = Annotated[Input, Field(union_mode="left_to_right", description="A text, texts, or the model's own token ids.")]
 
 
-class Cut(BaseModel):
+class Cut(Form):
     """What TEI's bodies share."""
 
     truncate: bool | None = Field(default=None, description="Cut texts that are too long; else they are refused.")
@@ -71,14 +71,14 @@ class TextsAsked(Cut):
     inputs: Inputs
 
 
-class Sentences(BaseModel):
+class Sentences(Form):
     """One text and those to compare it with."""
 
     source_sentence: str
     sentences: list[str] = Field(min_length=1)
 
 
-class SimilarityAsked(BaseModel):
+class SimilarityAsked(Form):
     """One text to be compared with others."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
@@ -100,7 +100,7 @@ class RerankAsked(Cut):
     return_text: bool = False
 
 
-class TokenizeAsked(BaseModel):
+class TokenizeAsked(Form):
     """Texts to be taken apart."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": "床前明月光"}]})

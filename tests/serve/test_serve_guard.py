@@ -11,12 +11,17 @@ from typing import Any
 import httpx
 import pytest
 from live_server import Puppet, live, puppet_server, until
+from pydantic import ValidationError
 
 from qianru.errors import BadFile, BadInput
 from qianru.serve.app import build
+from qianru.serve.cohere import RerankAsked
+from qianru.serve.collections import DocumentsAsked
+from qianru.serve.forms import Form
 from qianru.serve.guard import OPEN, PAGE
 from qianru.serve.keys import Keys, add_key, hashed, new_key, read_keys, remove_key
 from qianru.serve.logs import JsonLines
+from qianru.serve.openai import EmbeddingsAsked
 from qianru.serve.options import Limits, Options, check_address
 
 BODY = {"model": "puppet", "input": "春眠不觉晓"}
@@ -167,6 +172,24 @@ def test_garbage_is_answered_with_400_and_never_repeated(client: httpx.Client, b
     for path in ("/v1/embeddings", "/embed", "/v1/rerank", "/v1/score", "/tokenize", "/", "/v1/similarity"):
         answer = client.post(path, content=body)
         assert answer.status_code in (400, 404, 422), (path, answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize(("form", "body"), [
+    (EmbeddingsAsked, {"model": "tiny", "input": [[1]] * 9 + ["春"] * 9}),
+    (RerankAsked, {"model": "tiny", "query": "春", "documents": [1] * 9}),
+    (DocumentsAsked, {"documents": [{"text": "春", "fields": {str(i): {} for i in range(9)}}]}),
+    (DocumentsAsked, {"documents": [{}] * 9}),
+])
+def test_a_list_that_is_wrong_is_described_by_its_first_wrong_item(form: type[Form], body: Any) -> None:
+    with pytest.raises(ValidationError) as told:
+        form.model_validate_json(json.dumps(body))
+    assert told.value.error_count() <= 4        # of a union one for each kind; of two million items gigabytes
+
+
+def test_a_body_that_is_wrong_in_very_many_places_is_not_described(client: httpx.Client) -> None:
+    answer = client.post("/collections/laws/search", json={"query": "春", **dict.fromkeys(map(str, range(2000)), 1)})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "The body is not what is asked for, in 2,000 places."
 
 
 def test_a_path_that_there_is_not_is_answered_in_json(client: httpx.Client) -> None:
