@@ -92,6 +92,10 @@ def run(arguments: list[str]) -> int:
         return WRONG_USE
     except (KeyboardInterrupt, Abort):
         return INTERRUPTED
+    except SystemError as error:               # how Ctrl-C inside of compiled code comes out
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return INTERRUPTED
     except (BrokenPipeError, SystemExit):      # rich and typer turn the first into the second
         # The reader (head, less) has gone and wants no more; what is still buffered must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

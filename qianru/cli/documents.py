@@ -12,7 +12,7 @@ from qianru.cli.indexing import check_inputs, leave_none_empty, open_or_create
 from qianru.cli.layout import one_line
 from qianru.cli.options import open_to_read
 from qianru.cli.terminal import note, progress
-from qianru.errors import CollectionBusy, QianruError
+from qianru.errors import BadFile, CollectionBusy, QianruError
 
 if TYPE_CHECKING:
     from qianru.index.collection import Collection
@@ -89,5 +89,8 @@ def _index(documents: Path, path: Path) -> None:
         note(f"warning: {one_line(str(problem))}")
     if len(report.problems) > PROBLEMS_SHOWN:
         note(f"warning: and {len(report.problems) - PROBLEMS_SHOWN:,} more: qianru index {documents} -c {path} --json")
+    if not n:
+        leave_none_empty(path)
+        raise BadFile(f"There is no text to answer from in {documents}.")
     if report.n_files:
         note(f"{report.n_files:,} {'file' if report.n_files == 1 else 'files'} read; {path} holds {n:,} passages")

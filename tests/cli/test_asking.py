@@ -185,6 +185,14 @@ def test_ctrl_c_stops_and_leaves_all_as_it_was(indexed: Path, server: ChatServer
     assert "三个工作日" in qianru("ask", ".qianru", "退款几个工作日退回？", "--no-chat").out
 
 
+def test_documents_without_text_are_an_error_and_leave_no_collection(notes: Path, qianru: Qianru) -> None:
+    Path("scan.bin").write_bytes(bytes(range(256)))
+    answer = qianru("ask", "scan.bin", "退款？")
+    assert (answer.code, answer.out) == (1, "")
+    assert "no text to answer from in scan.bin" in answer.err
+    assert not list(Path.cwd().glob(".qianru-*"))
+
+
 def test_a_place_that_is_not_there_is_an_error(notes: Path, qianru: Qianru) -> None:
     told = qianru("ask", "nowhere", "退款？")
     assert told.code == 1

@@ -28,6 +28,14 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
 
 
+def test_ctrl_c_inside_of_compiled_code_ends_like_any_other(qianru: Qianru, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*arguments: object) -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("qianru.cli.asking.opened", pressed)
+    assert qianru("ask", "notes", "退款？")[::2] == (130, "")
+
+
 def test_every_command_is_listed(qianru: Qianru) -> None:
     help_page = qianru("--help").out
     for command in COMMANDS:
