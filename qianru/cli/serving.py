@@ -101,7 +101,7 @@ def serve(
                       stop_s, limits_of(limit or ()))
     server = run.made(names or (), options, keyring.from_environment(keys), _runtime(precision, threads, max_tokens),
                       Chat.from_environment(chat_url, chat_model))
-    note(f"Serving {', '.join(served.name for served in server.models)} at http://{host}:{port}")
+    note(f"Serving {', '.join(one.name for one in (*server.models, *server.shelf))} at http://{host}:{port}")
     run.serve(server)
 
 

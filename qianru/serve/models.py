@@ -91,7 +91,7 @@ class Models:
     def get(self, name: str) -> Served:
         """The model by that name. Raises UnknownName."""
         if name not in self._served:
-            raise UnknownName("model", name, self._served)
+            raise UnknownName("model", name[:80], self._served)
         return self._served[name]
 
     def embedder(self, name: str | None) -> tuple[Served, Embedder]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qianru.errors import BadInput, require
+from qianru.errors import BadInput, ServerFailed, require
 from qianru.models import load
 from qianru.serve.keys import Keys
 from qianru.serve.options import Options, check_address
@@ -60,7 +60,10 @@ def made(
 
 
 def serve(server: Server) -> None:
-    """Runs the server until SIGTERM or Ctrl-C; then finishes what it has taken."""
+    """Runs the server until SIGTERM or Ctrl-C; then finishes what it has taken.
+
+    Raises ServerFailed where it cannot start, as where the port is taken; the log has said why.
+    """
     uvicorn = require("uvicorn", "serve", "Serving")
     from qianru.serve.app import build
     from qianru.serve.logs import log_as_json
@@ -69,7 +72,11 @@ def serve(server: Server) -> None:
     require("prometheus_client", "serve", "Serving").disable_created_metrics()
     sys.setswitchinterval(SWITCH_S)
     signal.signal(signal.SIGTERM, lambda number, frame: None)      # uvicorn raises it again when it has stopped
-    uvicorn.Server(settings(build(server), server.options)).run()
+    try:
+        uvicorn.Server(settings(build(server), server.options)).run()
+    except SystemExit:          # uvicorn's way; the command line takes it for a reader that has gone, and answers 0
+        raise ServerFailed(f"The server cannot start at {server.options.host}:{server.options.port}; the log says why. "
+                           "If that is in use, choose another --port.") from None
 
 
 def settings(app: FastAPI, options: Options) -> Any:

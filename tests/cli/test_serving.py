@@ -60,6 +60,14 @@ def test_a_collection_is_served_and_put_under_load(
     assert told["p50_ms"] <= told["p99_ms"] <= told["max_ms"]
 
 
+def test_a_port_that_is_taken_ends_in_an_error(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
+    port = served[0].rpartition(":")[2]
+    done = subprocess.run([sys.executable, "-m", "qianru", "serve", str(served[2].parent / "poems"), "--port", port],
+                          capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 1         # a supervisor would take 0 for a server that was told to stop
+    assert f"cannot start at 127.0.0.1:{port}" in done.stderr
+
+
 def test_the_server_stops_cleanly_and_has_logged_no_text(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
     address, process, log = served
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{address}/ready") as answer:
@@ -67,7 +75,7 @@ def test_the_server_stops_cleanly_and_has_logged_no_text(served: tuple[str, subp
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     lines = log.read_text("utf-8").splitlines()
-    assert lines[0].startswith("Serving")
+    assert lines[0].startswith("Serving poems at http://127.0.0.1:")
     facts = [json.loads(line) for line in lines[1:]]
     assert any(line.get("route") == "/collections/{name}/search" for line in facts)
     assert not any("明月" in line or "other" in line for line in lines)
