@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from qianru.errors import QianruError, RequestRefused
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked, waited
-from qianru.serve.collections import check_k, shelf_of
+from qianru.serve.collections import check_chars, check_k, shelf_of
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.server import Server, note_of, server_of
 from qianru.use.ask.events import Done, Event, Passages, Text
@@ -62,6 +62,7 @@ async def ask(request: Request, name: str) -> Response:
     body = await asked(request, QuestionAsked)
     server, opened = server_of(request), shelf_of(request).get(name)
     check_k(server, "k", body.k)
+    check_chars(server, "question", body.question)
     note_of(request).n_texts = 1
     base = KnowledgeBase(opened.library, server.chat, budget=body.budget, k=body.k)
     events = _told(server, base, body)

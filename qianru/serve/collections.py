@@ -218,6 +218,8 @@ async def search(request: Request, name: str) -> Response:
     queries = [body.query] if body.query is not None else body.queries or []
     if len(queries) > server.limits.queries:
         raise RequestRefused(f"{len(queries):,} queries; the server answers {server.limits.queries} at once.", 413)
+    check_chars(server, "queries", *queries)
+    check_chars(server, "filter", body.filter or "")
     check_k(server, "k", body.k)
     plan = plan_of(server, body.plan)
     note_of(request).n_texts = len(queries)
@@ -239,6 +241,7 @@ async def explain(request: Request, name: str) -> Response:
     """What makes the scores of a document for a query."""
     body = await asked(request, ExplainAsked)
     opened = shelf_of(request).get(name)
+    check_chars(server_of(request), "query", body.query)
     return json_answer(await ask(request, opened,
                                  lambda: opened.library.explain(body.query, body.id).to_dict(matrix=True)))
 
@@ -269,6 +272,13 @@ def check_k(server: Server, name: str, value: int) -> None:
     """Raises RequestRefused for a k that is larger than the server allows."""
     if value > server.limits.k:
         raise RequestRefused(f"{name} is {value:,}; the server goes to {server.limits.k:,} (--limit k=N).", 422)
+
+
+def check_chars(server: Server, name: str, *texts: str) -> None:
+    """Raises RequestRefused for questions or a filter so long that the collection's thread would be held up by them."""
+    n, most = sum(map(len, texts)), server.limits.query_chars
+    if n > most:
+        raise RequestRefused(f"{name}: {n:,} characters; the server reads {most:,} (--limit query_chars=N).", 413)
 
 
 def plan_of(server: Server, given: str | dict[str, Any] | None) -> Plan | None:

@@ -20,6 +20,7 @@ class Limits:
     request_s: from the last byte of the question to the answer;  body_s: from its first byte to the last
     requests: in the house at once
     k: hits, candidates and depth of a search;  queries: of one search;  answers: that are being written at once
+    query_chars: of all its queries together; also of a filter
     """
 
     body_bytes: int = 8 << 20
@@ -34,6 +35,7 @@ class Limits:
     requests: int = 1024
     k: int = 1000
     queries: int = 64
+    query_chars: int = 20_000
     answers: int = 8
 
     def __post_init__(self) -> None:

@@ -220,3 +220,14 @@ def test_searches_that_wait_become_one(shelf: httpx.Client, open_server: Server)
     assert found == list(POEMS) * 2
     assert len(calls) == 2
     assert sum(calls) == 12
+
+
+def test_questions_and_filters_that_would_hold_the_collection_up_are_refused(shelf: httpx.Client) -> None:
+    long = "违约" * 10_001
+    for route, body in (
+        ("search", {"query": long}), ("search", {"queries": ["违" * 11_000, "约" * 11_000]}),
+        ("search", {"query": "违约", "filter": f'source = "{long}"'}), ("explain", {"query": long, "id": "静夜思"}),
+        ("ask", {"question": long}),
+    ):
+        answer = shelf.post(f"/collections/poems/{route}", json=body)
+        assert (answer.status_code, "20,000" in answer.text) == (413, True), route
