@@ -48,7 +48,7 @@ app = typer.Typer(
         "qianru index notes",
         'qianru search "怎样申请退款"',
         'qianru similarity "我喜欢吃肉" "我爱吃蔬菜"',
-        "qianru similar hotels.csv --text desc --item Hilton",
+        'qianru similar hotels.csv --text desc --item "Hilton Seattle Airport"',
     ),
 )
 for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training,

@@ -182,6 +182,7 @@ def test_sessions_are_read_from_every_format(name: str, content: str, tmp_path: 
     ("s.csv", "user,item\nu,\n", "Event 1 of .* has no user or no item"),
     ("s.csv", "user,item,time\nu,甲,1\nu,乙,2026-01-01\n", "numbers and dates"),
     ("s.csv", "user,item,time\nu,甲,\n", "has no time"),
+    ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", "Event 2 of .* has no time"),
     ("s.txt", "\n", "It is empty"),
     ("s.jsonl", "{oops\n", "Sessions are read whole"),
 ])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,14 @@ def _column(header: Sequence[str], known: Sequence[str], path: Path) -> str:
 
 def _time(value: Any, number: int, path: Path) -> float | str:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, str) or not value.strip():
+        when = float(value)
+    elif not isinstance(value, str) or not value.strip():
         raise BadInput(f"Event {number} of {path} has no time: {value!r:.40}.")
-    try:
-        return float(value)
-    except ValueError:
-        return value.strip()
+    else:
+        try:
+            when = float(value)
+        except ValueError:
+            return value.strip()
+    if isnan(when):             # stands neither before nor after another
+        raise BadInput(f"Event {number} of {path} has no time: {value!r:.40}.")
+    return when
