@@ -24,11 +24,14 @@ LONG = "明月松间照，清泉石上流。" * 20_000
 
 
 def dense_rows(embeddings: Embeddings) -> list[np.ndarray]:
-    """Each text's vectors, all kinds end to end, so that any two families are compared alike."""
+    """Each text's vectors, all kinds end to end, so that any two families are compared alike.
+
+    Dense ones at length 1 where they are longer: that is how their agreement is promised.
+    """
     parts = [[] for _ in range(len(embeddings))]
     for i, row in enumerate(parts):
         if embeddings.dense is not None:
-            row.append(embeddings.dense[i])
+            row.append(embeddings.dense[i] / max(np.linalg.norm(embeddings.dense[i]), 1))
         if embeddings.sparse is not None:
             terms, weights = embeddings.sparse.row(i)
             row += [terms, weights]
