@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -93,3 +94,5 @@ def together(number: int, place: Path) -> dict[str, tuple[float, Gradients]]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     together(1, Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(0)     # torch has aborted twice in some ten runs while the interpreter was torn down behind all this
