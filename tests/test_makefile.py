@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from qianru.cli.documents import MODELS, PLAN
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,3 +31,8 @@ def test_any_name_of_a_folder_is_taken_as_it_is(docs: str) -> None:
 
 def test_no_name_means_the_samples() -> None:
     assert collection("") == collection("samples") == collection(str(ROOT / "samples")) == collection("./samples/")
+
+
+def test_its_collection_is_made_as_ask_makes_it() -> None:
+    models = " ".join(f"--model {name}" for name in MODELS)
+    assert f"index {models} --plan {PLAN} --collection" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -115,21 +115,18 @@ def _is_place(given: str) -> bool:
 
 
 def _chat(url: str | None, model: str | None, key_file: Path | None) -> Chat | None:
-    from qianru.models import environment
     from qianru.use.ask.chat import Chat
 
-    url = url or environment.chat_url()
-    if url is None:
-        if model or key_file:
-            raise BadInput("A chat model needs an address as well: --chat-url, or $QIANRU_CHAT_URL.")
-        return None
     key = None
     if key_file is not None:
         try:
             key = key_file.read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise BadFile(f"The key cannot be read from {key_file}: {type(error).__name__}.") from None
-    return Chat(url, model or environment.chat_model(), key)
+    chat = Chat.from_environment(url, model, key)
+    if chat is None and (model or key_file):
+        raise BadInput("A chat model needs an address as well: --chat-url, or $QIANRU_CHAT_URL.")
+    return chat
 
 
 def _copy(folder: Path, as_json: bool) -> None:

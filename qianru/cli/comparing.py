@@ -10,7 +10,7 @@ import typer
 
 from qianru.cli.cutting import OwnWords, StopWords, UserWords, made_analyzer, own_words
 from qianru.cli.layout import one_line
-from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.options import AsJson, Encoding, ItemName, examples
 from qianru.cli.reading import items_of, lines_of
 from qianru.cli.terminal import note, progress, show, show_json, stdout
 from qianru.errors import BadFile, BadInput
@@ -195,11 +195,7 @@ def similar(
     text: Annotated[str, typer.Option("--text", "-t", metavar="COLUMN[,COLUMN]", help="What describes an item.")],
     item: Annotated[str, typer.Option("--item", "-i", help="The item's name, or its beginning.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", "-n", metavar="COLUMN", help="What names an item: name, title, id or the first column.",
-                     show_default=False),
-    ] = None,
+    name: ItemName = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors.")
     ] = "tfidf",

@@ -21,6 +21,10 @@ Where = Annotated[
     str | None,
     typer.Option("--where", "-w", help="Only documents whose fields pass: path ^= \"notes/\" and line > 10"),
 ]
+ItemName = Annotated[
+    str | None, typer.Option("--name", "-n", metavar="COLUMN", show_default=False,
+                             help="What names an item: name, title, id or the first column.")
+]
 Encoding = Annotated[str | None, typer.Option(help="Of text files; recognised when not given.", show_default=False)]
 Precision = Annotated[
     str | None, typer.Option(metavar="float32|bfloat16|int8", show_default=False,

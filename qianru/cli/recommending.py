@@ -11,7 +11,7 @@ import typer
 from qianru.cli.comparing import describing_model
 from qianru.cli.cutting import StopWords, UserWords, own_words
 from qianru.cli.layout import one_line
-from qianru.cli.options import AsJson, Encoding, examples
+from qianru.cli.options import AsJson, Encoding, ItemName, examples
 from qianru.cli.reading import items_of
 from qianru.cli.terminal import note, progress, show, show_json
 from qianru.errors import BadInput
@@ -48,11 +48,7 @@ def recommend(
                                   "item and time (.csv, .jsonl).", show_default=False)
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", "-n", metavar="COLUMN", help="What names an item: name, title, id or the first column.",
-                     show_default=False),
-    ] = None,
+    name: ItemName = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors of texts.")
     ] = "tfidf",

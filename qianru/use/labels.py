@@ -32,14 +32,19 @@ def read_labelled(file: Path) -> list[Labelled]:
     A line has "query" and either "relevant", a list of ids or an object id -> grade, or "path" and perhaps "line".
     Raises BadFile where it cannot be read, BadInput, naming the line, where it says something else.
     """
+    found = [_labelled(place, line) for place, line in numbered_lines(file)]
+    if not found:
+        raise BadInput(f'{file} holds no query. Write lines such as {{"query": "…", "relevant": ["id"]}}.')
+    return found
+
+
+def numbered_lines(file: Path) -> list[tuple[str, str]]:
+    """("file:number", line) of the lines that say something. Raises BadFile where it cannot be read."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")   # splitlines would cut texts at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{file} cannot be read as UTF-8: {error}.") from error
-    found = [_labelled(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise BadInput(f'{file} holds no query. Write lines such as {{"query": "…", "relevant": ["id"]}}.')
-    return found
+    return [(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def grades_of(collection: Collection, labelled: Sequence[Labelled]) -> Iterator[dict[int, int]]:

@@ -58,10 +58,12 @@ class Chat:
                            "read. Use https, or give no key if none is needed.")
 
     @classmethod
-    def from_environment(cls, url: str | None = None, model: str | None = None) -> Chat | None:
+    def from_environment(
+        cls, url: str | None = None, model: str | None = None, key: str | None = None
+    ) -> Chat | None:
         """The chat model of $QIANRU_CHAT_URL and $QIANRU_CHAT_MODEL, or of what is given; None if no url is."""
         url = url or environment.chat_url()
-        return None if url is None else cls(url, model or environment.chat_model())
+        return None if url is None else cls(url, model or environment.chat_model(), key)
 
     def __repr__(self) -> str:
         return f"Chat({self.url!r}, {self.model!r})"

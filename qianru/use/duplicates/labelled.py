@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qianru.errors import BadFile, BadInput
+from qianru.errors import BadInput
 from qianru.use.calibrate import Threshold, threshold_for
 from qianru.use.duplicates.finding import similarities
+from qianru.use.labels import numbered_lines
 
 LOWEST = 0.51     # that a join goes by
 
@@ -21,11 +22,7 @@ def learnt_threshold(file: Path, precision: float) -> Threshold:
     Raises BadFile where it cannot be read, BadInput for other lines, no pair that is right, or a precision that no
     threshold above 0.5 reaches.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")   # splitlines would cut texts at U+2028
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{file} cannot be read as UTF-8: {error}.") from error
-    pairs = [_pair(f"{file}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    pairs = [_pair(place, line) for place, line in numbered_lines(file)]
     if not pairs:
         raise BadInput(f'{file} holds no pair. Write lines such as {{"left": "…", "right": "…", "same": true}}.')
     found = similarities([left for left, _, _ in pairs], [right for _, right, _ in pairs])
