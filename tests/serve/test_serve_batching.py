@@ -197,8 +197,12 @@ def test_a_server_that_stops_finishes_what_it_took_and_takes_no_more() -> None:
     with running(server) as (url, runner), ThreadPoolExecutor(4) as pool, \
             httpx.Client(base_url=url, trust_env=False) as client:
         lane.gate.clear()
-        taken = [pool.submit(client.post, "/v1/embeddings", json={"model": "puppet", "input": text})
-                 for text in ("第一", "第二", "第三")]
+        def ask(text: str) -> Any:
+            return pool.submit(client.post, "/v1/embeddings", json={"model": "puppet", "input": text})
+
+        taken = [ask("第一")]
+        until(lambda: len(lane.steps) == 1)         # it is computed alone, and the others wait behind it
+        taken += [ask("第二"), ask("第三")]
         until(lambda: len(server.models.local.line) == 2)
         runner.should_exit = True
         time.sleep(0.2)
