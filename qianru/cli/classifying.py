@@ -204,7 +204,7 @@ def _json(found: Judgment, min_confidence: float, model: str) -> dict[str, Any]:
     return {
         "model": model, "n_texts": len(found.truth), "accuracy": found.accuracy, "macro_f1": found.macro_f1,
         "calibration_error": found.calibration_error, "min_confidence": min_confidence, "covered": found.covered,
-        "precision": found.precision, "labels": {
+        "precision": found.precision, "precision_range": found.precision_range, "labels": {
             label: {"precision": precision, "recall": recall, "f1": f1, "n_texts": n}
             for label, (precision, recall, f1, n) in found.per_label.items()},
         "confusion": found.confusion,
@@ -218,7 +218,9 @@ def _show(found: Judgment, precision: float | None, output: Path) -> None:
     show(f"{len(found.truth):,} texts, {len(found.labels)} labels; on texts held back: accuracy {found.accuracy:.1%}, "
          f"macro F1 {found.macro_f1:.1%}, calibration error {found.calibration_error:.3f}")
     if precision is not None:
-        show(f"labels told: {found.covered:.1%} of the texts, {found.precision:.1%} of them right")
+        low, high = found.precision_range
+        show(f"labels told: {found.covered:.1%} of the texts, {found.precision:.1%} of them right (of so many texts: "
+             f"between {low:.0%} and {high:.0%})")
     table = Table(box=None, pad_edge=False)
     for name in ("label", "texts", "precision", "recall", "F1"):
         table.add_column(name, justify="left" if name == "label" else "right")

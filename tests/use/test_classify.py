@@ -118,6 +118,8 @@ def test_an_abstaining_classifier_reaches_the_wanted_precision(reviews: tuple[li
     texts, labels = reviews
     classifier, judged = fit_classifier(texts, labels, precision=0.95)
     assert judged.precision >= 0.95
+    low, high = judged.precision_range
+    assert 0.9 < low < judged.precision < high < 1
     assert 0.05 < judged.covered < 1
     found = classifier.predict(texts)
     sure = [label is not None for label in found.labels]

@@ -31,7 +31,7 @@ def every_pair(sets: Shingled, threshold: float) -> set[tuple[int, int]]:
         for j in range(i):
             small, large = sorted((int(sets.sizes[i]), int(sets.sizes[j])))
             shared = len(grams[i] & grams[j])
-            if small and shared / (0.75 * small + 0.25 * large) >= threshold - 1e-9:
+            if small >= join.FEWEST and shared / (0.75 * small + 0.25 * large) >= threshold - 1e-9:
                 found.add((j, i))
     return found
 
@@ -123,6 +123,13 @@ def test_the_rule_says_what_is_kept(keep: str, values: list[str] | None, kept: i
 def test_a_hundred_thousand_equal_texts_are_one_group_at_once() -> None:
     found = find_duplicates(["好评！"] * 100_000 + ["差评"])
     assert found.kept.tolist() == [0, 100_000]
+
+
+def test_short_texts_are_duplicates_of_the_same_alone() -> None:
+    texts = ["好吃", "不好吃", "好吃！", "手机很好用", "手机不好用", "iPhone 1", "iPhone 12", "IPHONE-1"]
+    assert find_duplicates(texts, threshold=0.51).groups == [[0, 2], [5, 7]]
+    assert similarities(texts[:2], texts[1:3]).tolist() == [0, 0]
+    assert similarities(texts[:1], texts[2:3]).tolist() == [1]
 
 
 def test_texts_without_letters_are_no_duplicates_of_one_another() -> None:

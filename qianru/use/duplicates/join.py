@@ -5,7 +5,8 @@ counts:
 
     similarity = shared / (W * smaller + (1 - W) * larger)
 
-With W = 1/2 this is Dice's coefficient, with W = 1 the share of the smaller set (Tversky 1977).
+With W = 1/2 this is Dice's coefficient, with W = 1 the share of the smaller set (Tversky 1977). Sets of a few grams
+are left out: 好吃 and 不好吃 share all of the smaller one and say the opposite.
 
 Two sets that share at least s of their grams have one in common among all but the s - 1 most frequent ones of each, in
 whatever fixed order of frequency (Chaudhuri et al. 2006, Bayardo et al. 2007). So only these, the rarest grams, are
@@ -26,6 +27,7 @@ from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.duplicates.shingles import Shingled, mapped
 
 W = 0.75                         # of the smaller set
+FEWEST = 5                       # grams of a set that is compared
 INDEXED_AT_ONCE = 1 << 24        # grams of one block of the index: 256 MB while it is sorted
 PROBED_AT_ONCE = 1 << 13         # sets
 PAIRS_AT_ONCE = 1 << 20          # without numba: 100 MB
@@ -53,7 +55,7 @@ def similar_pairs(
     Memory beside the sets: 500 MB whatever their number, and 12 bytes a pair.
     """
     order = np.argsort(sets.sizes, kind="stable") if rows is None else rows[np.argsort(sets.sizes[rows], kind="stable")]
-    order = order[sets.sizes[order] > 0]                          # by size, so that the smaller is always indexed
+    order = order[sets.sizes[order] >= FEWEST]                    # by size, so that the smaller is always indexed
     log = log or Log(None)
     blocks = list(_blocks(sets, order, threshold))
     total, done = sum(len(order) - start for start, _ in blocks), 0
@@ -118,12 +120,14 @@ def _records(pairs: Pairs) -> Any:
 
 
 def compared(sets: Shingled, left: IntArray, right: IntArray) -> FloatArray:
-    """(p,) how similar the sets of each pair are."""
+    """(p,) how similar the sets of each pair are; 0 where one is too small to be compared."""
     parts: list[FloatArray] = [np.zeros(0)]
     for start in range(0, len(left), COMPARED_AT_ONCE):
         one, other = left[start : start + COMPARED_AT_ONCE], right[start : start + COMPARED_AT_ONCE]
         parts.append(_similarity(_shared(sets, one, other), sets.sizes[one], sets.sizes[other]))
-    return np.concatenate(parts)
+    similarities = np.concatenate(parts)
+    similarities[np.minimum(sets.sizes[left], sets.sizes[right]) < FEWEST] = 0
+    return similarities
 
 
 def needed(threshold: float, smaller: IntArray, larger: IntArray) -> IntArray:
