@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 GROUPS = "Group texts"            # the help page's panel of commands
 CENTRAL_CHARS = 60
-ROW_FILES = {".txt", ".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".gz"}
 
 TextColumns = Annotated[
     str | None, typer.Option(metavar="A,B", help="Columns of tables that hold the text.", show_default=False)]
@@ -259,10 +258,11 @@ def named_texts(
     """(id, text) of lines, rows, and passages of files that have neither; problems are told on stderr."""
     from qianru.cli.reading import PASSAGE_CHARS
     from qianru.text.chunk import chunk
+    from qianru.text.read.stream import has_rows
 
     problems: list[str] = []
     for file in files:
-        if not file.is_dir() and file.suffix.lower() in ROW_FILES:
+        if not file.is_dir() and has_rows(file):
             for source in streamed([file], names_in(text_columns), id_column, encoding, problems):
                 yield source.id or f"{source.path}:{source.line}", source.text
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_folders_collections_and_stored_vectors_are_clustered(indexed: Path, qia
     assert (stored.code, stored.json()["model"]) == (0, "lsa")
     Path("words.txt").write_text("\n".join(DISHES), "utf-8")
     assert "vectors of other texts" in qianru("cluster", "words.txt", "--vectors", "vectors").err
+
+
+def test_a_file_is_read_by_lines_or_by_passages_as_its_kind_is(notes: Path, qianru: Qianru) -> None:
+    Path("rows.tab").write_text("text\tn\n" + "".join(f"{dish}\t{i}\n" for i, dish in enumerate(DISHES)), "utf-8")
+    Path("notes.md.gz").write_bytes(gzip.compress("# 菜谱\n\n红烧肉要慢炖。\n\n收汁以后加糖。\n".encode()))
+    told = qianru("cluster", "rows.tab", "notes.md.gz", "-n", "2", "-o", "c.jsonl", "--json")
+    assert (told.code, told.json()["n_texts"]) == (0, 6), told.err
+    ids = [json.loads(line)["id"] for line in Path("c.jsonl").read_text("utf-8").splitlines()]
+    assert (ids[0], ids[-1]) == ("rows.tab:2", "notes.md.gz#1")
 
 
 def test_near_duplicates_are_dropped_and_told(table: Path, qianru: Qianru) -> None:

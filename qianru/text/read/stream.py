@@ -32,14 +32,14 @@ def stream_file(
     Raises BadInput for a file of another kind, BadFile if it cannot be read.
     """
     file = Path(file)
-    kind = kind_of(file)
-    if kind != "plain" and kind not in TABLES:
+    if not has_rows(file):
         raise BadInput(f"{file} has no lines or rows to take one by one. Those of .txt, .csv, .tsv, .jsonl and .json "
                        "have; index documents of other kinds with qianru index.")
     if not file.is_file():
         raise BadFile(f"There is no file {file}. Check the spelling, and where you are: {Path.cwd()}.")
     if encoding is not None:
         find_encoding(encoding)
+    kind = kind_of(file)
     if kind not in ("plain", "jsonl"):
         from qianru.text.read import read_file
 
@@ -50,6 +50,16 @@ def stream_file(
             raise BadInput(f"{file} has no columns; its lines are the texts. Leave the columns out.")
         return _lines(file, path, encoding)
     return row_sources(bounded(_rows(file, path, encoding), path), path, text_columns, id_column)
+
+
+def has_rows(file: Path) -> bool:
+    """Whether stream_file takes a file of that name: one of lines, or a table.
+
+    >>> [has_rows(Path(name)) for name in ("诗.txt.gz", "表.tab", "笔记.md.gz", "全部.tar.gz")]
+    [True, True, False, False]
+    """
+    kind = kind_of(file)
+    return kind == "plain" or kind in TABLES
 
 
 def _lines(file: Path, path: str, encoding: str | None) -> Iterator[Source | Problem]:
