@@ -83,6 +83,27 @@ def test_near_duplicates_are_dropped_and_told(table: Path, qianru: Qianru) -> No
     assert Path("kept.csv").read_text("utf-8").splitlines()[0] == "正文,topic,date"
 
 
+def test_what_is_kept_is_as_it_was_read(notes: Path, qianru: Qianru) -> None:
+    row = {"正文": [DISHES[0], DISHES[1]], "作者": {"名": "杜甫", "岁": [1, None]}, "注": [{"a": 1}, {"b": []}],
+           "空": None, "无": "", "大": 10**30, "新": True, "分": 1.5}
+    rows = (row, row | {"分": 2.0}, {"正文": MATCHES[0], "号": "007"})
+    lines = [json.dumps(each, ensure_ascii=False) for each in rows]
+    Path("a.jsonl").write_text("\n".join(lines), "utf-8")
+    assert qianru("dedup", "a.jsonl", "-o", "kept.jsonl").code == 0
+    assert Path("kept.jsonl").read_text("utf-8").splitlines() == [lines[0], lines[2]]
+    assert qianru("dedup", "a.jsonl", "-o", "kept.csv").code == 0
+    with Path("kept.csv").open(encoding="utf-8", newline="") as file:
+        first, last = csv.DictReader(file)
+    assert (first["作者"], first["空"], first["新"]) == ('{"名": "杜甫", "岁": [1, null]}', "", "true")
+    assert (last["号"], last["大"]) == ("007", "")
+    Path("b.csv").write_text(f"标题,正文,价\n甲,{DISHES[0]},1.10\n乙,{DISHES[1]},\n", "utf-8")
+    assert qianru("dedup", "b.csv", "-o", "kept.csv", "--text-columns", "标题,正文").code == 0
+    assert Path("kept.csv").read_text("utf-8") == Path("b.csv").read_text("utf-8")
+    assert qianru("dedup", "b.csv", "-o", "kept.jsonl").code == 0
+    kept = Path("kept.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(kept[0]) == {"标题": "甲", "正文": DISHES[0], "价": 1.1}
+
+
 def test_results_go_to_folders_that_are_made(table: Path, qianru: Qianru) -> None:
     assert qianru("cluster", "rows.jsonl", "-n", "2", "-o", "new/deep/c.csv").code == 0
     assert len(Path("new/deep/c.csv").read_text("utf-8").splitlines()) == 12

@@ -158,8 +158,9 @@ def test_wrong_options_are_refused() -> None:
 
 
 def sources(*texts: str) -> list[Source]:
-    return [Source("a.jsonl", text, i, {"date": f"2024-01-{i:02d}"}, columns=("正文",))
-            for i, text in enumerate(texts, 1)]
+    dates = [f"2024-01-{i:02d}" for i in range(1, len(texts) + 1)]
+    return [Source("a.jsonl", text, i, {"date": date}, columns=("正文",), row={"正文": text, "date": date})
+            for i, (text, date) in enumerate(zip(texts, dates, strict=True), 1)]
 
 
 def test_a_job_writes_what_is_kept_with_its_fields_and_the_groups(tmp_path: Path) -> None:

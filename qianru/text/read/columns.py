@@ -106,7 +106,8 @@ def _source(
         begins = zip((places.get(name, row.line) for name in columns), texts, strict=True)
         lines = tuple(begin + i for begin, own in begins for i in range(own.count("\n") + 1))
     own_id = _text_of(row.values.get(id_column)) if id_column else ""
-    return Source(path, text, places.get(columns[0], row.line), fields, (), lines, own_id, columns)
+    return Source(path, text, places.get(columns[0], row.line), fields, (), lines, own_id, columns,
+                  row.values)
 
 
 def _holds_numbers(name: str, rows: Sequence[Row]) -> bool:

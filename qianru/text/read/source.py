@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qianru.types import Value
 
@@ -28,6 +28,7 @@ class Source:
     lines: the file's line for each line of the text; empty where they run on from `line`
     id: the row's own name, if a column was named for it
     columns: those that the text of a row was taken from
+    row: all values of a row as the file has them, texts of CSV as texts; empty for what is no row
     """
 
     path: str
@@ -38,6 +39,7 @@ class Source:
     lines: tuple[int, ...] = ()
     id: str = ""
     columns: tuple[str, ...] = ()
+    row: Mapping[str, Any] = field(default_factory=dict)
 
     def line_at(self, offset: int) -> int:
         """The file's line of a place in the text.

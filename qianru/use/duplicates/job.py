@@ -68,7 +68,7 @@ def deduplicate(
     """Writes the texts that are kept, and on request the groups; both appear whole or not at all.
 
     read: the texts, the same each time it is called
-    output: .jsonl or .csv (the text with all its fields) or .txt (one text a line)
+    output: .jsonl or .csv (rows with all that they held) or .txt (one text a line)
     groups: JSON lines, each with the text kept and its duplicates with their similarities
     key: changes when the texts do; a job stopped with the same key and plan goes on where it was
     watch: gives what counts, for "Reading", "Comparing" and "Writing"
@@ -190,7 +190,7 @@ def _write(
                 elif suffix == ".txt":
                     file.write(" ".join(source.text.splitlines()) + "\n")
                 else:
-                    file.write(json.dumps(_row(source), ensure_ascii=False) + "\n")
+                    file.write(json.dumps(_typed(source), ensure_ascii=False) + "\n")
             if groups is not None and members[leaders[i]] > 1:
                 told[i] = (_name(source), source.text)
             if i % REPORT_EVERY == 0:
@@ -211,10 +211,15 @@ def _write_groups(path: Path, found: Duplicates, told: Mapping[int, tuple[str, s
             file.write(json.dumps({"kept": kept, "duplicates": dropped}, ensure_ascii=False) + "\n")
 
 
-def _row(source: Source) -> dict[str, Any]:
-    """The text under its column's name, and all other fields; of a line, also where it stood."""
-    text = {source.columns[0] if len(source.columns) == 1 else "text": source.text}
-    return {**text, **source.fields} if source.columns else {"id": _name(source), **text}
+def _row(source: Source) -> Mapping[str, Any]:
+    """A row as it was read; of a line, its text and where it stood."""
+    return source.row or {"id": _name(source), "text": source.text}
+
+
+def _typed(source: Source) -> dict[str, Any]:
+    """The same for JSON: a column of CSV that holds nothing but numbers holds numbers."""
+    return {name: source.fields.get(name, value) if isinstance(value, str) else value
+            for name, value in _row(source).items()}
 
 
 def _name(source: Source) -> str:
@@ -222,4 +227,6 @@ def _name(source: Source) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    """As CSV can hold it: what is neither a text nor a number, as JSON; nothing for null."""
+    plain = value is None or isinstance(value, str | float) or type(value) is int
+    return value if plain else json.dumps(value, ensure_ascii=False)
