@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from qianru.errors import BadInput, RequestRefused
+from qianru.serve.bodies import Parts, most_parts, parts
 from qianru.serve.forms import Form
 from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
 from qianru.serve.line import Job
 from qianru.serve.models import Served
+from qianru.serve.options import Limits
 from qianru.serve.server import Note, Server, note_of, server_of
 from qianru.types import Embeddings, FloatArray
 
@@ -33,11 +35,28 @@ async def asked(request: Request, form: type[M], status: int = 422) -> M:
 
     status: that the dialect answers with
     """
-    body = await request.body()
+    body = await body_of(request)
     try:
         return form.model_validate_json(body)
     except ValidationError as error:
         raise RequestRefused(_words_of(error), status) from None
+
+
+async def body_of(request: Request) -> bytes:
+    """The body. Raises RequestRefused for one of so many parts that reading it would hold up everyone."""
+    body, limits = await request.body(), server_of(request).limits
+    if not _few(most_parts(body), limits):
+        found = await aside(request, lambda: parts(body))
+        if not _few(found, limits):
+            server_of(request).metrics.refused.labels("body").inc()
+            raise RequestRefused(
+                f"The body has {found.lists:,} lists and objects and up to {found.values:,} values; the server reads "
+                f"{limits.body_lists:,} and {limits.body_values:,} at once. Send them in several requests.", 413)
+    return body
+
+
+def _few(found: Parts, limits: Limits) -> bool:
+    return found.lists <= limits.body_lists and found.values <= limits.body_values
 
 
 def _words_of(error: ValidationError) -> str:

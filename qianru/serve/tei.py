@@ -17,7 +17,7 @@ from qianru import __version__
 from qianru.errors import RequestRefused, UnknownName
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
-from qianru.serve.asking import Input, aside, asked, embed, score
+from qianru.serve.asking import Input, aside, asked, body_of, embed, score
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
@@ -154,7 +154,7 @@ async def rerank(request: Request) -> Response:
 @router.post("/", openapi_extra=takes(EmbedAsked), responses=answers([[0.0123, -0.0456]]))
 async def any_(request: Request) -> Response:
     """Whatever the body is of: /embed, /similarity or /rerank, for clients that know only the server's address."""
-    value = _read_json(await request.body())
+    value = _read_json(await body_of(request))
     if isinstance(value, dict) and isinstance(value.get("inputs"), dict):
         return await similarity(request)
     if isinstance(value, dict) and "texts" in value:

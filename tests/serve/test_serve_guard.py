@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, strategies as st
 from live_server import Puppet, live, puppet_server, until
 from pydantic import ValidationError
 
 from qianru.errors import BadFile, BadInput
 from qianru.serve.app import build
+from qianru.serve.bodies import most_parts, parts
 from qianru.serve.cohere import RerankAsked
 from qianru.serve.collections import DocumentsAsked
 from qianru.serve.forms import Form
@@ -163,7 +165,7 @@ def test_a_body_that_comes_too_slowly_is_refused() -> None:
 
 
 @pytest.mark.parametrize("body", [
-    b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"model":', b'{"model":"puppet"}',
+    b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 10_000, b'{"model":', b'{"model":"puppet"}',
     b'{"model":"puppet","input":"\\ud800"}', b'{"model":"puppet","input":{}}', b'{"model":3,"input":"x"}',
     b'{"model":"puppet","input":"x","dimensions":0}', b'{"model":"puppet","input":"x","dimensions":1e999}',
     b'{"model":"puppet","input":"x","encoding_format":"hex"}', b'{"model":"puppet","input":"x","kinds":[]}',
@@ -172,6 +174,37 @@ def test_garbage_is_answered_with_400_and_never_repeated(client: httpx.Client, b
     for path in ("/v1/embeddings", "/embed", "/v1/rerank", "/v1/score", "/tokenize", "/", "/v1/similarity"):
         answer = client.post(path, content=body)
         assert answer.status_code in (400, 404, 422), (path, answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("/v1/embeddings", b'{"model":"puppet","input":[' + b"[]," * 9 + b"[]]}"),
+    ("/", b'{"inputs":[' + b'"\xe6\x9c\x88",' * 16 + b'"x"]}'),
+    ("/collections/laws/documents", b'{"documents":[' + b'{"text":""},' * 9 + b"{}]}"),
+])
+def test_a_body_of_too_many_parts_is_refused_before_it_is_read(path: str, body: bytes) -> None:
+    with live(puppet_server(Puppet(), Limits(body_lists=8, body_values=16))) as client:
+        refused = client.post(path, content=body)
+        assert refused.status_code == 413
+        assert "the server reads 8 and 16 at once" in refused.text
+        text = "[{,\\\"" * 20                       # in a string they are letters
+        assert client.post("/v1/embeddings", json={**BODY, "input": text}).status_code == 200
+
+
+@given(st.recursive(st.none() | st.integers() | st.text('[{,"\\月'), lambda inner:
+                    st.lists(inner) | st.dictionaries(st.text('[{,"\\月'), inner), max_leaves=20))
+def test_the_parts_of_a_body_are_counted_without_reading_it(value: Any) -> None:
+    def count(value: Any) -> tuple[int, int]:
+        if not isinstance(value, list | dict):
+            return 0, 1
+        inner = [count(one) for one in (value.values() if isinstance(value, dict) else value)]
+        return 1 + sum(n for n, _ in inner), 1 + sum(n for _, n in inner)
+
+    lists, values = count(value)
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, separators=(",", ":"))):
+        found = parts(text.encode())
+        assert found.lists == lists
+        assert values <= found.values <= values + lists + 1
+        assert found <= most_parts(text.encode())
 
 
 @pytest.mark.parametrize(("form", "body"), [
