@@ -168,6 +168,9 @@ def test_a_repeated_item_is_not_asked_for() -> None:
     ("s.jsonl", '{"user": 1, "item": "甲"}\n{"user": 2, "item": "丙"}\n'
                 '{"user": 1, "item": "乙"}\n{"user": 2, "item": "甲"}\n'),
     ("s.csv", "user,item,time\nu,乙,20\nv,甲,40\nu,甲,10\nv,丙,30\n"),
+    ("s.csv", "user,item,time\nu,乙,10\nv,甲,100\nu,甲,9\nv,丙,20\n"),
+    ("s.csv", "user,item,time\nu,乙,2024-1-15\nv,甲,2024/10/5\nu,甲,2024-1-5\nv,丙,2024年2月10日 8:30\n"),
+    ("s.csv", "user,item,time\nu,乙,2024-01-05 09:30\nv,甲,20240107T0100\nu,甲,2024-01-05 9:05\nv,丙,2024-01-06\n"),
     ("s.tsv", "用户\t商品\t时间\nu\t乙\t2026-01-02\nv\t甲\t2026-01-04\nu\t甲\t2026-01-01\nv\t丙\t2026-01-03\n"),
 ])
 def test_sessions_are_read_from_every_format(name: str, content: str, tmp_path: Path) -> None:
@@ -179,10 +182,12 @@ def test_sessions_are_read_from_every_format(name: str, content: str, tmp_path: 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("s.csv", "user,article\nu,甲\n", "no column 'item'"),
-    ("s.csv", "user,item\nu,\n", "Event 1 of .* has no user or no item"),
-    ("s.csv", "user,item,time\nu,甲,1\nu,乙,2026-01-01\n", "numbers and dates"),
+    ("s.csv", "user,item\nu,\n", "Event 1 of .* has no item"),
+    ("s.csv", "user,item,time\nu,甲,1\nu,乙,2026-01-01\n", r"\(event 2 of .*\) a date; these have no common order"),
+    ("s.csv", "user,item,time\nu,甲,2026-01-01\nu,乙,2026-01-01T00:00Z\n", "a date with a time zone; these have no"),
+    ("s.csv", "user,item,time\nu,甲,1/2/2024\n", r"'1/2/2024' \(event 1 of .* Write dates as 2024-01-31"),
     ("s.csv", "user,item,time\nu,甲,\n", "has no time"),
-    ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", "Event 2 of .* has no time"),
+    ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", r"'nan' \(event 2 of .* neither a number nor a date"),
     ("s.txt", "\n", "It is empty"),
     ("s.jsonl", "{oops\n", "Sessions are read whole"),
 ])

@@ -12,6 +12,7 @@ from qianru.errors import BadInput, UnknownName
 from qianru.types import FloatArray, IntArray, Value
 from qianru.use.duplicates.join import Pairs
 from qianru.use.duplicates.shingles import Shingled
+from qianru.use.moments import moments
 
 Keep = Literal["first", "last", "longest", "largest"]
 
@@ -48,7 +49,7 @@ class Duplicates:
 def preference(keep: Keep, sizes: IntArray, values: Sequence[Value | None] | None = None) -> IntArray:
     """(n,) the texts in the order in which they are preferred; of those alike in this, the first counts.
 
-    sizes: (n,) how long each text is;  values: (n,) of the field that "largest" goes by: numbers, or texts such as
+    sizes: (n,) how long each text is;  values: (n,) of the field that "largest" goes by: numbers, or dates such as
     2024-05-01; a text without one comes last
 
     >>> preference("largest", np.array([1, 1, 1]), ["2023-01-02", None, "2024-05-01"]).tolist()
@@ -67,12 +68,12 @@ def preference(keep: Keep, sizes: IntArray, values: Sequence[Value | None] | Non
     if keep == "longest":
         return np.argsort(-sizes, kind="stable")
     assert values is not None
-    known = [value for value in values if value is not None]
-    numbers = all(isinstance(value, int | float) for value in known)
-    if not numbers and not all(isinstance(value, str) for value in known):
-        raise BadInput("The field to go by holds numbers in some texts and others in others, which have no order.")
+    rows = [row for row, value in enumerate(values) if value is not None]
+    known = moments([values[row] for row in rows], lambda i: f"the field of text {rows[i] + 1}")
     place = {value: i for i, value in enumerate(sorted(set(known)), 1)}
-    return np.argsort([0 if value is None else -place[value] for value in values], kind="stable")
+    order = np.zeros(n, np.int64)
+    order[rows] = [-place[value] for value in known]
+    return np.argsort(order, kind="stable")
 
 
 def alike_as_a_whole(sets: Shingled) -> IntArray:

@@ -4,19 +4,20 @@
     sessions.jsonl   {"items": ["甲", "乙"]}, or an event a line: {"user": "u1", "item": "甲", "time": 1699999999}
     sessions.csv     an event a row, with columns user (or session), item and perhaps time; .tsv too
 
-Events of one user are one session, in the order of their times, else of the file. Times are numbers or ISO dates.
+Events of one user are one session, in the order of their times, else of the file. Times are numbers or dates with the
+year first, all in one way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from qianru.errors import BadFile, BadInput, UnknownName
 from qianru.text.read import Problem, Row, read_file, read_rows
+from qianru.use.moments import moments
 
 USERS = ("user", "session", "user_id", "session_id", "userid", "sessionid", "用户", "会话")
 ITEMS = ("item", "item_id", "itemid", "product", "product_id", "name", "商品", "物品", "菜名")
@@ -91,14 +92,15 @@ def _of_rows(rows: Sequence[dict[str, Any]], path: Path) -> Sessions:
         return Sessions.of([[str(item) for item in row[listed]] for row in rows])
     user, item = _column(header, USERS, path), _column(header, ITEMS, path)
     time = next((column for column in header if column.lower() in TIMES), None)
-    events: dict[str, list[tuple[Any, str]]] = {}
     for number, row in enumerate(rows, 1):
-        if row.get(user) in (None, "") or row.get(item) in (None, ""):
-            raise BadInput(f"Event {number} of {path} has no {user} or no {item}: {row!r:.80}.")
-        when = number if time is None else _time(row.get(time), number, path)
+        for column in (user, item, *([time] if time else [])):
+            if row.get(column) in (None, ""):
+                raise BadInput(f"Event {number} of {path} has no {column}: {row!r:.80}.")
+    times = range(len(rows)) if time is None else \
+        moments([row[time] for row in rows], lambda i: f"event {i + 1} of {path}")
+    events: dict[str, list[tuple[float, str]]] = {}
+    for row, when in zip(rows, times, strict=True):
         events.setdefault(str(row[user]), []).append((when, str(row[item])))
-    if time is not None and len({isinstance(when, str) for mine in events.values() for when, _ in mine}) > 1:
-        raise BadInput(f"The column {time} of {path} holds numbers and dates, which have no common order. Use one.")
     for mine in events.values():
         mine.sort(key=lambda event: event[0])
     ordered = sorted(events.values(), key=lambda mine: mine[-1][0])
@@ -110,18 +112,3 @@ def _column(header: Sequence[str], known: Sequence[str], path: Path) -> str:
         if column.lower() in known:
             return column
     raise UnknownName("column", known[0], header, f"in {path}")
-
-
-def _time(value: Any, number: int, path: Path) -> float | str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        when = float(value)
-    elif not isinstance(value, str) or not value.strip():
-        raise BadInput(f"Event {number} of {path} has no time: {value!r:.40}.")
-    else:
-        try:
-            when = float(value)
-        except ValueError:
-            return value.strip()
-    if isnan(when):             # stands neither before nor after another
-        raise BadInput(f"Event {number} of {path} has no time: {value!r:.40}.")
-    return when

@@ -1,0 +1,62 @@
+"""Numbers and dates, also those written as texts, as numbers that stand in their order."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from qianru.errors import BadInput
+
+_YEAR_FIRST = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?[ T]?(?:(\d{1,2})(:\d\d.*))?", re.ASCII)
+
+
+def moments(given: Sequence[Any], where: Callable[[int], str]) -> list[float]:
+    """(n,) numbers in the order of the values: of numbers, or of dates with the year first.
+
+    where: says of value i, from 0, where it stands, for errors
+    Raises BadInput for what is neither, such as 1/2/2024, which is two dates, and for both kinds side by side.
+
+    >>> moments(["9", 10], str), moments(["1970-1-15", "1970/01/2", "1970年1月1日 0:01"], str)
+    ([9, 10], [1209600.0, 86400.0, 60.0])
+    """
+    kinds: dict[str, int] = {}
+    numbers: list[float] = []
+    for i, value in enumerate(given):
+        kind, number = _number(value) or _date(value) or ("", 0)
+        if not kind:
+            raise BadInput(f"{value!r:.40} ({where(i)}) is neither a number nor a date that can be read in one way "
+                           "alone. Write dates as 2024-01-31 or 2024-01-31 08:30, or give numbers.")
+        kinds.setdefault(kind, i)
+        numbers.append(number)
+    if len(kinds) > 1:
+        (one, i), (other, j) = list(kinds.items())[:2]
+        raise BadInput(f"{given[i]!r:.40} ({where(i)}) is a {one} and {given[j]!r:.40} ({where(j)}) a {other}; these "
+                       "have no common order. Write all in one way.")
+    return numbers
+
+
+def _number(value: Any) -> tuple[str, float] | None:
+    try:
+        number = value if isinstance(value, int | float) else int(value) if value.isdecimal() else float(value)
+        return ("number", number) if math.isfinite(number) else None      # whole ones stay exact, such as nanoseconds
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _date(value: Any) -> tuple[str, float] | None:
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if found := _YEAR_FIRST.fullmatch(text):
+        year, month, day, hour, rest = found.groups(default="")
+        text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}{rest}" if hour else "")
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if read.tzinfo is None:
+        return "date", read.replace(tzinfo=UTC).timestamp()
+    return "date with a time zone", read.timestamp()
