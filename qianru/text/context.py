@@ -105,7 +105,8 @@ def pack(
 
     Passages are cut into sentences. A sentence is worth what its words tell of the query and what the place of its
     passage does; the most worthy are taken until the budget is full. What neighbouring passages share counts once, what
-    says the same as a sentence that is taken is left out, and neighbours become one stretch.
+    says the same as a sentence that is taken is left out, and neighbours become one stretch. Nothing where no sentence
+    fits.
     found: best first;  count: of a text's tokens
 
     >>> found = [Found("运费自理。七天内可以退货。", "说明", 1), Found("七天内可以退货。发票随货。", "说明", 2)]
@@ -136,7 +137,7 @@ def _packed(units: Sequence[_Unit], budget: int, count: Count) -> list[Stretch]:
         if sum(count(stretch.text) for stretch in stretches) <= budget:
             return sorted(stretches, key=lambda stretch: -max(one.worth for one in stretch.sentences))
         chosen.pop()
-    return _beginning(units, budget, count)
+    return []
 
 
 def whole(found: Sequence[Found], budget: int, *, count: Count, cut: bool = False) -> list[Stretch]:
@@ -274,18 +275,6 @@ def _joint(left: _Unit, right: _Unit) -> str:
     if left.found is right.found:
         return left.found.text[left.end : right.start]
     return "\n"
-
-
-def _beginning(units: Sequence[_Unit], budget: int, count: Count) -> list[Stretch]:
-    """As much of the best sentence as there is room for, where no sentence fits."""
-    if not units:
-        return []
-    best = max(units, key=lambda unit: unit.worth)
-    text = _fitting(best.text, budget, count)
-    if not text:
-        return []
-    short = _stretch([_Unit(best.found, best.place, best.start, best.start + len(text), 0, 0, best.worth, best.words)])
-    return [short]
 
 
 def _fitting(text: str, budget: int, count: Count) -> str:

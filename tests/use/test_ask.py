@@ -116,9 +116,17 @@ def test_an_empty_question_is_an_error(library: Collection) -> None:
 
 
 def test_the_budget_bounds_what_is_put_before_the_model(library: Collection) -> None:
-    for budget in (1, 10, 40):
+    for budget in (15, 20, 40):
         passages = KnowledgeBase(library, budget=budget, count=len).packed("退款运费发票").passages
         assert 0 < sum(len(one.text) for one in passages) <= budget
+
+
+@pytest.mark.parametrize("budget", [1, 3, 10, 17])
+def test_what_finds_no_room_in_the_budget_is_not_called_missing(library: Collection, budget: int) -> None:
+    base = KnowledgeBase(library, budget=budget, count=len)
+    with pytest.raises(BadInput, match=rf"takes 18 tokens and finds no room in a budget of {budget}\. .* 1,000"):
+        base.ask("退款会在几个工作日内退回？")
+    assert not base.ask("谁发明了电灯？").answered
 
 
 # with a chat model

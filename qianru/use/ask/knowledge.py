@@ -17,7 +17,7 @@ from qianru.index.searcher import PlanLike
 from qianru.models.base import Explains
 from qianru.models.remote import estimated_tokens
 from qianru.text.analyze import SEARCH, Analyzer
-from qianru.text.context import Count, Found, Stretch, pack
+from qianru.text.context import Count, Found, Stretch, pack_each
 from qianru.types import Hit
 from qianru.use.ask.chat import Chat, Message
 from qianru.use.ask.citations import Marker, with_lines
@@ -27,7 +27,7 @@ from qianru.use.ask.followup import as_history, rewritten, told_history, with_wo
 from qianru.use.ask.prompts import LANGUAGES, Language, Prompts, language_of, load_prompts
 
 N_FOUND = 50           # passages whose sentences are looked at
-BUDGET = 1000
+BUDGET, ENDLESS = 1000, 1 << 62
 _NUMBERED = re.compile(r"(.*)#(\d+)", re.DOTALL)
 _UNRULY = re.compile(r'[\x00-\x1f\x7f<>"\u2028\u2029]')
 LINES = (".md", ".markdown", ".txt", ".text", ".rst", ".docx", ".pdf", "")
@@ -114,11 +114,20 @@ class KnowledgeBase:
         return self._prompts[language_of(question) if self.language == "auto" else self.language]
 
     def packed(self, *queries: str) -> Packed:
-        """What the budget holds of the passages that a query finds, or several queries by turns; words by the first."""
+        """What the budget holds of the passages that a query finds, or several queries by turns; words by the first.
+
+        Raises BadInput where sentences fit the query and none of them the budget.
+        """
         lists = self.collection.search_many(queries, self.k, plan=self.plan, where=self.where)
         hits = {hit.id: hit for row in zip_longest(*lists) for hit in row if hit is not None}
         by_found = {found_of(hit): hit for hit in hits.values()}
-        stretches = pack(queries[0], list(by_found), self.budget, count=self.count, analyzer=self._analyzer)
+        budgets = (self.budget, ENDLESS)
+        packs = pack_each(queries[0], list(by_found), budgets, count=self.count, analyzer=self._analyzer)
+        stretches = next(packs)
+        if not best_sentences(stretches) and (left_out := best_sentences(next(packs))):
+            needed = self.count(left_out[0].text)
+            raise BadInput(f"What fits the question takes {needed:,} tokens and finds no room in a budget of "
+                           f"{self.budget:,}. Give a larger one, such as {max(BUDGET, 2 * needed):,}.")
         passages = [passage_of(number, one, by_found[one.found]) for number, one in enumerate(stretches, 1)]
         return Packed(queries[0], stretches, tuple(passages))
 
