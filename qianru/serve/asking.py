@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from qianru.errors import BadInput, RequestRefused
+from qianru.serve.answers import PIECE, pieces
 from qianru.serve.bodies import Parts, most_parts, parts
 from qianru.serve.forms import Form
 from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
@@ -176,10 +178,31 @@ async def aside(request: Request, work: Callable[[], T]) -> T:
     return await asyncio.shield(doing)
 
 
+async def sized(request: Request, n: int, work: Callable[[], T]) -> T:
+    """What the work gives: in a thread if it is about more than a few numbers or letters."""
+    return work() if n <= PIECE else await aside(request, work)
+
+
+async def answered(request: Request, n: int, make: Callable[[], Any]) -> Response:
+    """What make gives, as JSON; a large answer is made and written in a thread, so that others are answered meanwhile.
+
+    n: numbers or letters that it holds
+    """
+    body = await sized(request, n, lambda: b"".join(pieces(make())))
+    return Response(body, media_type="application/json")
+
+
 async def _read(server: Server, read: Callable[[], Read], n_chars: int) -> Read:
     if n_chars <= SOON_CHARS:
         return read()
     return await asyncio.get_running_loop().run_in_executor(server.readers, read)
+
+
+def numbers_of(made: Embeddings) -> int:
+    """How many numbers the vectors hold."""
+    arrays = [made.dense, *(ragged.data for ragged in (made.multi, made.tokens) if ragged is not None)]
+    sparse = 0 if made.sparse is None else 2 * made.sparse.terms.size
+    return sparse + sum(array.size for array in arrays if array is not None)
 
 
 def _check_count(server: Server, n: int, what: str) -> None:

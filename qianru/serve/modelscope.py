@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru.errors import BadInput
-from qianru.serve.answers import json_answer, plain
-from qianru.serve.asking import asked, embed
+from qianru.serve.answers import plain
+from qianru.serve.asking import answered, asked, embed
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask
 from qianru.serve.server import server_of
@@ -53,6 +53,8 @@ async def sentence_embedding(request: Request) -> Response:
     served, lane = server_of(request).models.embedder(body.model)
     texts = [*given.source_sentence, *given.sentences_to_compare]
     made = await embed(request, served, lane, texts, Ask(), truncate=True)
-    assert made.dense is not None
-    others = made.dense[len(given.source_sentence) :]
-    return json_answer({"text_embedding": plain(made.dense), "scores": plain(others @ made.dense[0])})
+    dense = made.dense
+    assert dense is not None
+    others = dense[len(given.source_sentence) :]
+    return await answered(request, dense.size,
+                          lambda: {"text_embedding": plain(dense), "scores": plain(others @ dense[0])})

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from qianru.errors import BadInput
 from qianru.serve.answers import in_base64, json_answer, matrices, plain, sparse_rows
-from qianru.serve.asking import Input, asked, embed
+from qianru.serve.asking import Input, answered, asked, embed, numbers_of
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, Embedder, unit
 from qianru.serve.models import Served, usual_ask
@@ -57,7 +57,7 @@ async def embeddings(request: Request) -> Response:
         _check_dimensions(served, body.dimensions)
     made = await embed(request, served, lane, body.input, ask, truncate=body.truncate)
     n_tokens = note_of(request).n_tokens
-    return json_answer({
+    return await answered(request, numbers_of(made), lambda: {
         "object": "list", "model": served.name, "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
         "data": _rows(made, body, lane),
     })

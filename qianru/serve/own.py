@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from qianru.errors import BadInput, RequestRefused
 from qianru.scores import METRICS, align, maxsim
 from qianru.serve.answers import json_answer, plain
-from qianru.serve.asking import aside, asked, embed
+from qianru.serve.asking import answered, asked, embed, numbers_of
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.scoring import fits
@@ -97,8 +97,8 @@ async def similarity(request: Request) -> Response:
     served, lane = server.models.embedder(body.model)
     kind: Kind = body.kind or ("dense" if "dense" in lane.spec.kinds else lane.spec.kinds[0])
     made = await embed(request, served, lane, body.texts, Ask(kinds=(kind,)), truncate=body.truncate)
-    matrix = await aside(request, lambda: _matrix(made, kind, body.metric))
-    return json_answer({"matrix": plain(matrix), "texts": body.texts, "metric": body.metric})
+    return await answered(request, len(body.texts) ** 2 + numbers_of(made), lambda: {
+        "matrix": plain(_matrix(made, kind, body.metric)), "texts": body.texts, "metric": body.metric})
 
 
 @router.post("/v1/align", openapi_extra=takes(AlignAsked), responses=answers(
@@ -119,11 +119,13 @@ async def align_(request: Request) -> Response:
             raise RequestRefused(f"The {role} has {int(made.n_tokens[0])} tokens; {ALIGN_TOKENS} can be aligned.", 413)
         sides.append(tokens_of(lane.model, text, role, made))  # type: ignore[arg-type]
     (mine, asks), (theirs, tells) = sides
-    matrix, best = await aside(request, lambda: (asks @ tells.T, align(asks, tells)))
-    return json_answer({
-        "query_tokens": mine, "passage_tokens": theirs, "matrix": plain(np.round(matrix, 4)),
-        "best": best.tokens.tolist(), "score": float(best.scores.mean()) if len(best.scores) else 0.0,
-    })
+
+    def told() -> dict[str, Any]:
+        best = align(asks, tells)
+        return {"query_tokens": mine, "passage_tokens": theirs, "matrix": plain(np.round(asks @ tells.T, 4)),
+                "best": best.tokens.tolist(), "score": float(best.scores.mean()) if len(best.scores) else 0.0}
+
+    return await answered(request, len(asks) * len(tells), told)
 
 
 def _matrix(made: Embeddings, kind: Kind, metric: str) -> FloatArray:

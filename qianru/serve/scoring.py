@@ -8,7 +8,7 @@ import numpy as np
 from starlette.requests import Request
 
 from qianru.scores import kind_scores, kind_scores_pairs, weighted_mean
-from qianru.serve.asking import embed, score
+from qianru.serve.asking import embed, numbers_of, score, sized
 from qianru.serve.lanes import Ask, Embedder, unit
 from qianru.serve.models import Served, usual_ask
 from qianru.types import Embeddings, FloatArray, Kind
@@ -31,11 +31,15 @@ async def fits(
     asked = _compared(await embed(request, served, lane, list(queries), ask, truncate=truncate))
     ask = ask._replace(role="document", instruction=None)
     told = _compared(await embed(request, served, lane, list(documents), ask, truncate=truncate))
-    if len(queries) == 1:
-        scores = {kind: rows[0] for kind, rows in kind_scores(asked, told).items()}
-    else:
-        scores = kind_scores_pairs(asked, told)
-    return weighted_mean(scores, dict.fromkeys(scores, 1.0))
+
+    def scores() -> FloatArray:
+        if len(queries) == 1:
+            found = {kind: rows[0] for kind, rows in kind_scores(asked, told).items()}
+        else:
+            found = kind_scores_pairs(asked, told)
+        return weighted_mean(found, dict.fromkeys(found, 1.0))
+
+    return await sized(request, numbers_of(asked) + numbers_of(told), scores)
 
 
 def sigmoid(scores: FloatArray) -> FloatArray:

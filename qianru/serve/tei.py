@@ -17,7 +17,7 @@ from qianru import __version__
 from qianru.errors import RequestRefused, UnknownName
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
-from qianru.serve.asking import Input, aside, asked, body_of, embed, score
+from qianru.serve.asking import Input, answered, asked, body_of, embed, score
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
@@ -115,8 +115,9 @@ async def embed_(request: Request) -> Response:
     """Dense vectors, a row for each text."""
     body = await asked(request, EmbedAsked)
     made = await _made(request, body.inputs, body, "dense", body.normalize, body.dimensions)
-    assert made.dense is not None
-    return json_answer(plain(sliced(made.dense, body.dimensions, body.normalize)))
+    dense = made.dense
+    assert dense is not None
+    return await answered(request, dense.size, lambda: plain(sliced(dense, body.dimensions, body.normalize)))
 
 
 @router.post("/embed_all", openapi_extra=takes(TextsAsked), responses=answers([[[0.01, -0.02], [0.03, 0.04]]]))
@@ -124,8 +125,9 @@ async def embed_all(request: Request) -> Response:
     """The state of each token of each text, special ones among them."""
     body = await asked(request, TextsAsked)
     made = await _made(request, body.inputs, body, "tokens", None)
-    assert made.tokens is not None
-    return json_answer(matrices(made.tokens))
+    tokens = made.tokens
+    assert tokens is not None
+    return await answered(request, tokens.data.size, lambda: matrices(tokens))
 
 
 @router.post("/embed_sparse", openapi_extra=takes(TextsAsked), responses=answers([[{"index": 2769, "value": 0.31}]]))
@@ -133,10 +135,11 @@ async def embed_sparse(request: Request) -> Response:
     """The terms of each text and their weights."""
     body = await asked(request, TextsAsked)
     made = await _made(request, body.inputs, body, "sparse", None)
-    assert made.sparse is not None
-    return json_answer([[{"index": term, "value": weight} for term, weight in zip(terms.tolist(), weights.tolist(),
-                                                                                  strict=True)]
-                        for terms, weights in made.sparse])
+    sparse = made.sparse
+    assert sparse is not None
+    return await answered(request, 2 * sparse.terms.size, lambda: [
+        [{"index": term, "value": weight} for term, weight in zip(terms.tolist(), weights.tolist(), strict=True)]
+        for terms, weights in sparse])
 
 
 @router.post("/similarity", openapi_extra=takes(SimilarityAsked), responses=answers([0.91, 0.42]))
@@ -175,7 +178,8 @@ async def tokenize(request: Request) -> Response:
         raise RequestRefused(f"{len(texts):,} texts; the server takes {most:,} at once.", 413)
     role = Cut(prompt_name=body.prompt_name).role()
     model = lane.model
-    return json_answer(await aside(request, lambda: token_rows(model, texts, role, body.add_special_tokens)))
+    return await answered(request, 5 * sum(map(len, texts)),
+                          lambda: token_rows(model, texts, role, body.add_special_tokens))
 
 
 @router.get("/info", responses=answers({"model_id": "m3e-base", "max_input_length": 512}))

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="the server's tests run transformers
 for module in ("fastapi", "uvicorn", "httpx"):
     pytest.importorskip(module, reason="pip install 'qianru[serve]' httpx")
 
-from checkpoints import SMALL, bge_m3, tiny  # noqa: E402
+from checkpoints import SMALL, bge_m3, tiny, write_bin  # noqa: E402
 from live_server import live, make_server  # noqa: E402
 from reranker_checkpoints import tiny_reranker  # noqa: E402
 
@@ -49,10 +49,12 @@ def models(places: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def m3(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Any:
-    """A model with BGE-M3's three kinds, small."""
+    """A model with BGE-M3's three kinds, small; by its bias every token has a sparse weight."""
     folder = tmp_path_factory.mktemp("m3") / "m3"
     folder.mkdir()
     bge_m3(folder, data, {**SMALL, "vocab_size": 31998})
+    head = torch.load(folder / "sparse_linear.pt", weights_only=True)
+    write_bin(folder / "sparse_linear.pt", {"weight": head["weight"].numpy(), "bias": head["bias"].numpy() + 2})
     return qianru.load(folder, Runtime("float32"))
 
 

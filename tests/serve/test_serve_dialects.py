@@ -60,7 +60,7 @@ def test_embed_all_gives_the_state_of_every_token(client: httpx.Client, models: 
 def test_embed_sparse_gives_the_terms(m3_client: httpx.Client, m3: Any) -> None:
     (got,) = m3_client.post("/embed_sparse", json={"inputs": "床前明月光"}).json()
     terms, weights = m3.encode(["床前明月光"]).sparse.row(0)
-    assert [one["index"] for one in got] == terms.tolist()
+    assert [one["index"] for one in got] == terms.tolist() != []
     assert_allclose([one["value"] for one in got], weights, atol=1e-6)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 from live_server import TEXTS, TOO_LONG
 from numpy.testing import assert_allclose, assert_array_equal
+
+from qianru.serve import answers, asking
 
 openai = pytest.importorskip("openai")
 
@@ -135,3 +139,34 @@ def test_a_kind_that_the_model_lacks_is_an_error(client: httpx.Client) -> None:
     answer = client.post("/v1/embeddings", json={"model": "tiny", "input": "月", "kinds": ["sparse"]})
     assert answer.status_code == 400
     assert "not sparse" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("/v1/embeddings", {"model": "m3", "input": TEXTS, "kinds": ["dense", "sparse", "multi"]}),
+    ("/embed", {"inputs": TEXTS}), ("/embed_all", {"inputs": TEXTS}), ("/embed_sparse", {"inputs": TEXTS}),
+    ("/tokenize", {"inputs": TEXTS}), ("/v1/similarity", {"model": "m3", "texts": TEXTS}),
+    ("/v1/align", {"model": "m3", "query": "明月", "passage": "举头望明月"}),
+    ("/v1/score", {"model": "m3", "text_1": "月", "text_2": TEXTS, "kinds": ["dense", "multi"]}),
+])
+def test_a_large_answer_is_written_in_a_thread_and_in_pieces(
+    m3_client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
+) -> None:
+    at_once = m3_client.post(path, json=body).json()
+    seen: list[tuple[str, int]] = []
+    dumps = answers.orjson.dumps
+
+    def spied(value: Any, **more: Any) -> bytes:
+        seen.append((threading.current_thread().name, len(written := dumps(value, **more))))
+        return written
+
+    monkeypatch.setattr(answers, "orjson", SimpleNamespace(dumps=spied, OPT_SERIALIZE_NUMPY=0x10))
+    for module in (answers, asking):
+        monkeypatch.setattr(module, "PIECE", 0)
+    in_pieces = m3_client.post(path, json=body).json()
+    for made in (at_once, in_pieces):
+        made.pop("id", None) if isinstance(made, dict) else None       # a request's own
+    assert in_pieces == at_once
+    if path != "/v1/score":                         # its answer is small, only its numbers are many
+        assert {name.partition("_")[0] for name, _ in seen} == {"qianru-reader"}
+        assert len(seen) > 3
+        assert max(size for _, size in seen) < 1000     # a row of 32 numbers
