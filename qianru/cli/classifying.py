@@ -17,6 +17,7 @@ from qianru.cli.terminal import note, progress, show, show_json, stdout
 from qianru.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
+    from qianru.text.read import Source
     from qianru.use.classify import Judgment, Predictions
 
 WORST_SHOWN = 10           # labels
@@ -154,18 +155,32 @@ def _labelled(
     n_without, known = 0, dict[str, None]()
     for source in streamed(files, names_in(text_columns), None, encoding, problems):
         known.update(dict.fromkeys(source.fields))
-        value = source.fields.get(column)
-        if value is None or not source.text.strip():
+        label = _label(source, column)
+        if label is None or not source.text.strip():
             n_without += 1
             continue
         texts.append(source.text)
-        labels.append(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        labels.append(label)
     told_problems(problems)
     if not texts:
         raise UnknownName("column", column, known, f"with labels in {', '.join(map(str, files))}")
     if n_without:
         note(f"warning: {n_without:,} rows without a text or a '{column}' are left out.")
     return texts, labels
+
+
+def _label(source: Source, column: str) -> str | None:
+    """The label as a text: true, 1 for 1.0; None where there is none."""
+    from qianru.use.classify.fitting import MISSING
+
+    value = source.row.get(column)
+    if isinstance(value, list | dict):
+        raise BadInput(f"The '{column}' in {source.path}:{source.line} is no label but a list or an object: "
+                       f"{value!r:.60}. A text has one label, a text or a number.")
+    if isinstance(value, float) and value.is_integer():      # as pandas writes whole numbers of which some are missing
+        value = int(value)
+    label = value if isinstance(value, str) else json.dumps(value)
+    return None if value is None or not label.strip() or label in MISSING else label
 
 
 def _texts(

@@ -132,6 +132,17 @@ def test_labels_are_learnt_and_told(table: Path, qianru: Qianru) -> None:
     assert qianru("classify", "predict", "topics", "new.txt").out.startswith("球 ")
 
 
+def test_labels_as_pandas_and_json_write_them(notes: Path, qianru: Qianru) -> None:
+    given = ["1.0", "0.0", "NaN", "null", '"nan"', '" "', "1", "0", "true", "true"]
+    Path("a.jsonl").write_text("\n".join(f'{{"text": "{text}", "label": {label}}}' for text, label in
+                                         zip(DISHES + MATCHES, given, strict=True)), "utf-8")
+    fitted = qianru("classify", "fit", "a.jsonl", "-l", "label", "-o", "m", "--json")
+    assert set(fitted.json()["labels"]) == {"0", "1", "true"}
+    assert "4 rows without a text or a 'label' are left out" in fitted.err
+    Path("a.jsonl").write_text('{"text": "红烧肉", "label": ["菜", "肉"]}', "utf-8")
+    assert "a.jsonl:1 is no label but a list" in qianru("classify", "fit", "a.jsonl", "-l", "label", "-o", "m").err
+
+
 def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qianru) -> None:
     assert qianru("fit", "tfidf", "rows.jsonl", "-o", "words.model", "--text-columns", "正文").code == 0
     told = qianru("classify", "zero-shot", "rows.jsonl", "--labels", "红烧肉,球队", "-m", "words.model", "--json")
@@ -164,6 +175,7 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("classify predict none rows.jsonl", "not a model folder"),
     ("classify predict notes rows.jsonl", "not a model folder"),
     ("classify zero-shot rows.jsonl --labels 一 -m bm25", "at least two labels"),
+    ("classify zero-shot rows.jsonl --labels 菜,球 -m bm25", "bm25 knows no word of the label '菜'"),
 ])
 def test_what_goes_wrong_is_one_line(line: str, said: str, table: Path, qianru: Qianru) -> None:
     result = qianru(*line.split())

@@ -206,6 +206,9 @@ def test_a_model_that_can_neither_be_saved_nor_named_is_told(tmp_path: Path) -> 
     (["甲", "乙", "丙"], ["一", "一", "二"], "one only has '二'"),
     (["甲", " "], ["一", "二"], "Text 1 .*empty"),
     (["甲", "乙"], ["一", ""], "label of text 1"),
+    (["甲", "乙"], ["一", float("nan")], r"label of text 1 .* is nan\. .* leave out"),
+    (["甲", "乙"], ["nan", "一"], "label of text 0 .* is 'nan'"),
+    (["甲", "乙"], [1, 0], r"label of text 0 .* is 1\. .* str\(label\)"),
     ([], [], "there are none"),
     ("甲乙", ["一", "二"], "list of texts"),
 ])
@@ -228,6 +231,13 @@ def test_without_examples_the_name_most_like_a_text_is_its_label() -> None:
     assert found.labels == ["体育", "财经"]
     with pytest.raises(KeyError, match="内容"):          # the Chinese templates are taken for Chinese labels
         zero_shot(["进球了"], ["体育", "财经"], Fixed(vectors))
+
+
+def test_what_is_like_no_label_gets_none_and_a_label_without_meaning_is_refused() -> None:
+    vectors = {"进球了": [1.0, 0.1], "": [0.0, 0.0], "体育": [1.0, 0.0], "财经": [0.0, 1.0], "玄学": [0.0, 0.0]}
+    assert zero_shot(["进球了", ""], ["体育", "财经"], Fixed(vectors), templates=["{}"]).labels == ["体育", None]
+    with pytest.raises(BadInput, match="fixed knows no word of the label '玄学'"):
+        zero_shot(["没有人读"], ["体育", "玄学"], Fixed(vectors), templates=["{}"])
 
 
 @pytest.mark.parametrize(("labels", "templates", "said"), [

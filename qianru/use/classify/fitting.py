@@ -22,6 +22,7 @@ from qianru.use.duplicates import find_duplicates
 from qianru.use.material import word_model
 
 N_FOLDS = 5
+MISSING = ("nan", "NaN", "<NA>")      # what pandas makes of a label that is not there, as a text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,9 +106,9 @@ def checked_labels(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
     if len(texts) != len(labels):
         raise ShapeMismatch(f"{len(labels)} labels do not fit {len(texts)} texts one to one.")
     for i, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        if not isinstance(label, str) or not label.strip():
-            raise BadInput(f"The label of text {i} (counting from 0) is {label!r}. Every text needs a label; leave out "
-                           "those that have none.")
+        if not isinstance(label, str) or not label.strip() or label in MISSING:
+            raise BadInput(f"The label of text {i} (counting from 0) is {label!r:.40}. Every text needs a label that "
+                           "is a text: leave out those that have none, and write numbers as str(label).")
         if not text.strip():
             raise BadInput(f"Text {i} (counting from 0), labelled '{label}', is empty. Leave it out.")
     counts = Counter(labels)
