@@ -173,8 +173,7 @@ class ClusterCollection(Collection):
     def set_plan(self, plan: PlanLike) -> Plan:
         """As Collection.set_plan; other clients see it within a moment (ClusterOptions.fresh_s)."""
         with self.entered():
-            chosen = plan if isinstance(plan, Plan) else Plan.parse(plan)
-            self._searcher.settled(chosen)
+            chosen = self._searcher.kept(plan)
             self._home.set("plan", chosen.to_json())
             self._facts["plan"] = chosen.to_json()
             return chosen

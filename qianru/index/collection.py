@@ -234,7 +234,7 @@ class Collection(Readable):
     def set_plan(self, plan: PlanLike) -> Plan:
         """Keeps a plan with the collection, and returns it. Raises BadInput for one that this collection cannot do."""
         self._must_write()
-        self._searcher.settled(chosen := plan if isinstance(plan, Plan) else Plan.parse(plan))
+        chosen = self._searcher.kept(plan)
         with self._storage.transaction():
             self._storage.set_meta("plan", chosen.to_json())
         return chosen

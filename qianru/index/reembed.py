@@ -156,11 +156,10 @@ class Renewal:
         searcher = Searcher(self._model, self._layout.kinds or (), Shelf(self._beside, lambda: self._next,
                                                                          self._layout.multi))
         try:
-            searcher.settled(plan)
+            return searcher.kept(plan)
         except (BadInput, UnknownName) as error:
             log.warning("The plan of %s does not suit its new model and is put aside: %s", self._collection.path, error)
             return Plan()
-        return plan
 
 
 def reembed(

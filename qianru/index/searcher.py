@@ -52,6 +52,19 @@ class Searcher:
                            f"{' and '.join(self.kinds)} vectors, no multi ones. Leave rescore out.")
         return chosen.altered(**changes)
 
+    def kept(self, plan: PlanLike) -> Plan:
+        """The plan as it is kept for all searches: one that weighs no kind which is not stored.
+
+        Raises BadInput, UnknownName for another.
+        """
+        chosen = plan if isinstance(plan, Plan) else Plan.parse(plan)
+        self.settled(chosen)
+        if missing := [kind for kind in chosen.weights if kind not in self.kinds]:
+            raise BadInput(f"This plan weighs {' and '.join(missing)} vectors, and this collection stores "
+                           f"{' and '.join(self.kinds)} ones alone. Take another plan, or a second model that makes "
+                           "the others.")
+        return chosen
+
     def search(self, queries: Sequence[str], k: int, where: Filter | str | None, plan: Plan) -> list[list[Hit]]:
         """The k best hits for each query by a settled plan."""
         asked = self._asked(queries, whole("k", k, least=1), where, plan)

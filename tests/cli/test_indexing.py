@@ -103,6 +103,14 @@ def test_a_first_index_that_fails_leaves_no_empty_collection(notes: Path, qianru
     assert qianru("count").out == "1\n"
 
 
+def test_a_plan_that_weighs_what_no_model_makes_is_refused_before_anything_is_read(notes: Path, qianru: Qianru) -> None:
+    result = qianru("index", "notes", "--plan", "hybrid")
+    assert (result.code, result.out) == (1, "")
+    assert "weighs dense vectors, and this collection stores sparse ones alone" in result.err
+    assert not (notes.parent / ".qianru").exists()
+    assert qianru("index", "notes", "--plan", "weighted").code == 0
+
+
 def test_few_dense_vectors_need_no_graph(indexed: Path, qianru: Qianru) -> None:
     assert qianru("optimize", "--json").json()["built"] is False
     assert "too few" in qianru("optimize").out

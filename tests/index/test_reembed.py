@@ -208,8 +208,11 @@ def test_readers_go_over_to_the_new_model(many: Collection) -> None:
         assert reader.model.spec.name == "word2vec"
 
 
-def test_a_plan_that_the_new_model_cannot_do_is_put_aside(many: Collection, caplog: pytest.LogCaptureFixture) -> None:
-    many.set_plan(Plan(kinds=("sparse",), candidates=77))
+@pytest.mark.parametrize("plan", [Plan(kinds=("sparse",), candidates=77), Plan(weights={"sparse": 2})])
+def test_a_plan_that_the_new_model_cannot_do_is_put_aside(
+    plan: Plan, many: Collection, caplog: pytest.LogCaptureFixture
+) -> None:
+    many.set_plan(plan)
     many.reembed(dense_model())
     assert many.plan == Plan()
     assert "does not suit its new model" in caplog.text
