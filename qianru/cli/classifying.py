@@ -72,10 +72,11 @@ def fit(
     """
     from qianru.models import load
     from qianru.use.classify import fit_classifier
-    from qianru.use.classify.pictures import check_drawable, draw_confusion
+    from qianru.use.classify.pictures import draw_confusion
+    from qianru.use.plot import picture_path
 
     if plot is not None:
-        check_drawable(plot)
+        picture_path(plot, page=True)
     texts, labels = _labelled(files, label, text_columns, encoding)
     loaded = None if model is None else load(model)
     with progress("Learning", "heads") as watch:

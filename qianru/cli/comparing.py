@@ -66,14 +66,16 @@ def similarity(
     Anything else is compared each with each.
     """
     import qianru.scores
-    from qianru.use.plot import heat_map
+    from qianru.use.plot import heat_map, picture_path
 
+    if plot is not None and pairs:
+        raise BadInput("A heat map shows each text with each; leave out --plot or --pairs.")
+    if plot is not None:
+        picture_path(plot)
     score = qianru.scores.metric(metric)
     rows, others = compared(inputs, encoding)
     ready = comparing_model(model, ngrams, own_words(user_words, stop_words), [*rows, *others])
     if pairs:
-        if plot is not None:
-            raise BadInput("A heat map shows each text with each; leave out --plot or --pairs.")
         show_pairs(rows, others, ready, metric, as_json)
         return
     with progress("Comparing", "texts") as watch:

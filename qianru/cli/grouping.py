@@ -85,13 +85,12 @@ def cluster(
     whose vectors are taken as they are.
     """
     from qianru.use.cluster import cluster as cluster_texts
+    from qianru.use.plot import picture_path
     from qianru.use.writing import check_table
 
     check_table(output, "Clusters")
-    if plot is not None and plot.suffix.lower() != ".html":
-        from qianru.use.plot import picture_path
-
-        picture_path(plot)
+    if plot is not None:
+        picture_path(plot, page=True)
     if files and (collection is not None or where is not None):
         raise BadInput("Give files or a collection, not both; --where is for collections.")
     if not files and (model, vectors, text_columns, id_column, encoding) != (None,) * 5:

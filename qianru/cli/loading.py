@@ -61,8 +61,11 @@ def bench_server(
     """
     from qianru.models import environment
     from qianru.serve import load
+    from qianru.use.plot import picture_path
 
     key = environment.secret("QIANRU_API_KEY")
+    if plot is not None:
+        picture_path(plot)
     if (rate is None) == (clients is None):
         raise BadInput("Give --rate, requests a second as from users, or --clients, who ask one after another.")
     given = [text for name in texts or () for text in texts_named(name, encoding)] or list(SAMPLE)

@@ -88,6 +88,10 @@ def search(
         raise typer.BadParameter("Give one question, or --ask to be asked for them.")
     if plot is not None and (ask or not explain):
         raise typer.BadParameter("--plot draws what --explain says of one question.")
+    if plot is not None:
+        from qianru.use.plot import picture_path
+
+        picture_path(plot, page=True)
     how: dict[str, Any] = {"kinds": [kind.strip() for kind in kinds.split(",")] if kinds else None, "fusion": fusion,
                            "weights": kind_weights(weights) or None, "where": where}
     steps = {name: step for name, step in (("group_by", group_by), ("min_score", min_score)) if step is not None}

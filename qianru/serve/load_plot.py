@@ -6,29 +6,26 @@ from pathlib import Path
 
 import numpy as np
 
-from qianru.errors import BadInput, StorageFailed, require
+from qianru.errors import BadInput
 from qianru.serve.load import Outcome
-from qianru.use.plot import families
+from qianru.use.plot import families, picture_path, save_figure
 
-FORMATS = (".png", ".svg", ".pdf")
 MARKED = (0.5, 0.9, 0.99)
 MOST_POINTS = 20_000
 
 
 def draw(outcome: Outcome, path: Path, title: str) -> None:
     """Draws the run to a .png, .svg or .pdf file. Raises BadInput for another suffix and for a run without answers."""
-    if path.suffix.lower() not in FORMATS:
-        raise BadInput(f"Cannot draw to '{path.name}'. Give a name that ends in {', '.join(FORMATS)}.")
+    picture_path(path)
     good = np.sort(outcome.answered_s) * 1e3
     if not len(good):
         raise BadInput("There is nothing to draw: no request was answered with 200.")
-    require("matplotlib", "plot", "Drawing latencies")
     from matplotlib.figure import Figure
 
     status = np.array(outcome.status)
     started, waited = np.array(outcome.started), np.array(outcome.seconds) * 1e3
     step = max(1, len(status) // MOST_POINTS)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
     figure.suptitle(title, family=families(), parse_math=False)
     over_time, shares = figure.subplots(1, 2)
     for kind, colour, mask in (("200", "#2a6f97", status == 200), ("429", "#e09f3e", status == 429),
@@ -44,7 +41,4 @@ def draw(outcome: Outcome, path: Path, title: str) -> None:
         shares.annotate(f"p{share * 100:g}: {value:.1f} ms", (value, share), xytext=(-6, 4),
                         textcoords="offset points", fontsize=8, ha="right")
     shares.set(xlabel="latency (ms)", ylabel="share answered by then", xscale="log", ylim=(0, 1.02))
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise StorageFailed(f"{path} cannot be written: {error.strerror or error}.") from error
+    save_figure(figure, path)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qianru.errors import BadInput, StorageFailed
+from qianru.errors import BadInput
 from qianru.index.explanation import Alignment, Explanation
 from qianru.types import FloatArray, Hit
-from qianru.use.plot import heat_map
+from qianru.use.plot import heat_map, picture_path
+from qianru.use.writing import written
 
-PAGE = (".html", ".htm")
 TOKENS_DRAWN = 60           # of a passage in a picture: those that answer the query best, in their order
 TOKENS_SHOWN = 400          # of a passage on a page
 WORDS_DRAWN = 30
@@ -47,11 +47,9 @@ def write_explanations(
     path = Path(path)
     if not found:
         raise BadInput(f"There is nothing to draw: nothing was found for '{query}'.")
-    if path.suffix.lower() in PAGE:
-        try:
-            path.write_text(_page(query, found, matches), encoding="utf-8")
-        except OSError as error:
-            raise StorageFailed(f"Cannot write '{path}': {error.strerror or error}.") from error
+    if picture_path(path, page=True).suffix.lower() == ".html":
+        with written(path) as file:
+            file.write(_page(query, found, matches))
         return
     hit, why = found[0]
     if why.alignment is not None and why.alignment.pairs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qianru.errors import BadInput, ShapeMismatch, require
+from qianru.errors import BadInput, ShapeMismatch
 from qianru.types import FloatArray, IntArray
 from qianru.use.plot import drawable, families, picture_path, save_figure, shorten
 
@@ -96,7 +96,6 @@ def reliability(
 
 
 def _axes(title: str, size: tuple[float, float]) -> tuple[Any, Any]:
-    require("matplotlib", "plot", "Drawing a picture")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150)

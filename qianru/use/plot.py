@@ -39,16 +39,21 @@ def heat_map(
         raise ShapeMismatch(f"A matrix of shape {values.shape} does not fit {named}.")
     if values.size == 0:
         raise BadInput("There is nothing to draw: the matrix is empty.")
-    require("matplotlib", "plot", "Drawing a heat map")
     figure = _drawn(values, [_label(row) for row in rows], [_label(column) for column in columns], drawable(title))
     save_figure(figure, path)
 
 
-def picture_path(path: str | Path) -> Path:
-    """The path, if a picture can be drawn there; BadInput for another suffix."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise BadInput(f"Cannot draw to '{path.name}'. Give a name that ends in {', '.join(FORMATS)}.")
+def picture_path(path: str | Path, *, page: bool = False) -> Path:
+    """The path, if a picture can be drawn there: what is asked before the work that it shall show.
+
+    page: whether a page (.html) will do as well
+    Raises BadInput for another suffix, MissingExtra for a picture without matplotlib.
+    """
+    path, able = Path(path), (*FORMATS, *([".html"] if page else []))
+    if path.suffix.lower() not in able:
+        raise BadInput(f"Cannot draw to '{path.name}'. Give a name that ends in {', '.join(able)}.")
+    if path.suffix.lower() in FORMATS:
+        require("matplotlib", "plot", "Drawing a picture")
     return path
 
 
@@ -152,11 +157,12 @@ def _write_values(axes: Any, values: FloatArray, image: Any, size: float) -> Non
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Saves beside the target and moves it there: a reader never sees half a picture."""
+    """Saves beside the target and moves it there: a reader never sees half a picture. Folders on the way are made."""
     from matplotlib import rc_context
 
     temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as temporary, rc_context(
             {"svg.hashsalt": "qianru", "pdf.fonttype": 42}       # the same picture from the same numbers; real text
         ):

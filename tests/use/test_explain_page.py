@@ -67,7 +67,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
         write_explanations(tmp_path / "why.png", "明月", [(HIT, bare)], [[]])
     with pytest.raises(BadInput, match="nothing was found"):
         write_explanations(tmp_path / "why.png", "明月", [], [])
-    with pytest.raises(StorageFailed, match="Cannot write"):
-        write_explanations(tmp_path / "no" / "why.html", "明月", [(HIT, bare)], [[]])
-    write_explanations(tmp_path / "why.html", "明月", [(HIT, bare)], [[]])
-    assert "dense 0.5000" in read(tmp_path / "why.html").text
+    write_explanations(tmp_path / "new" / "why.html", "明月", [(HIT, bare)], [[]])
+    assert "dense 0.5000" in read(tmp_path / "new" / "why.html").text
+    with pytest.raises(StorageFailed, match="could not be written"):
+        write_explanations(tmp_path / "new" / "why.html" / "why.html", "明月", [(HIT, bare)], [[]])

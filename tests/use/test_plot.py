@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_array_equal
 
-from qianru.errors import BadInput, ShapeMismatch, StorageFailed
-from qianru.use.plot import FONT_FILE, heat_map, shorten
+from qianru.errors import BadInput, MissingExtra, ShapeMismatch, StorageFailed
+from qianru.use.plot import FONT_FILE, heat_map, picture_path, shorten
 
 pytest.importorskip("matplotlib")
 
@@ -81,9 +82,21 @@ def test_an_unknown_suffix_an_empty_matrix_and_wrong_names_are_refused(tmp_path:
         heat_map(np.eye(2), ["a", "b"], ["a"], tmp_path / "map.png")
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageFailed, match=r"none/map\.png"):
-        heat_map(np.eye(1), ["a"], ["a"], tmp_path / "none" / "map.png")
+def test_folders_on_the_way_are_made_and_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    heat_map(np.eye(1), ["a"], ["a"], tmp_path / "new" / "deep" / "map.png")
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["map.png"]
+    with pytest.raises(StorageFailed, match=r"map\.png/map\.png"):
+        heat_map(np.eye(1), ["a"], ["a"], tmp_path / "new" / "deep" / "map.png" / "map.png")
+
+
+def test_what_cannot_be_drawn_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert picture_path(tmp_path / "a.html", page=True).suffix == ".html"
+    with pytest.raises(BadInput, match=r"ends in \.png, \.svg, \.pdf\.$"):
+        picture_path(tmp_path / "a.html")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match=r"qianru\[plot\]"):
+        picture_path(tmp_path / "a.png")
+    assert picture_path(tmp_path / "a.html", page=True).suffix == ".html"
 
 
 @given(st.text(), st.integers(3, 40))

@@ -11,7 +11,7 @@ from qianru.evaluate.page import html_page, shown
 from qianru.types import FloatArray
 from qianru.use.classify.fitting import Judgment
 from qianru.use.pictures import reliability
-from qianru.use.plot import heat_map, picture_path
+from qianru.use.plot import heat_map
 from qianru.use.writing import written
 
 MOST_LABELS = 120           # rows of a table that a person can read
@@ -33,12 +33,6 @@ def draw_reliability(found: Judgment, path: str | Path) -> None:
     """Draws how often labels told with each confidence are right."""
     reliability(found.confidence, found.truth == found.predicted, path,
                 f"calibration error {found.calibration_error:.3f}")
-
-
-def check_drawable(path: Path) -> None:
-    """BadInput for a suffix that no picture has."""
-    if path.suffix.lower() != ".html":
-        picture_path(path)
 
 
 def _shares(found: Judgment) -> FloatArray:

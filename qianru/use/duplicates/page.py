@@ -28,9 +28,7 @@ STYLE = "ins{background:var(--mark);text-decoration:none}del{color:var(--red)}"
 
 def check_picture(path: Path, groups: Path | None) -> None:
     """BadInput for a picture that could not be drawn when all is done."""
-    if path.suffix.lower() != ".html":
-        picture_path(path)
-    elif groups is None:
+    if picture_path(path, page=True).suffix.lower() == ".html" and groups is None:
         raise BadInput("A page of the groups needs the groups. Write them too, with --groups FILE.jsonl.")
 
 
