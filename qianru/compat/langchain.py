@@ -28,6 +28,7 @@ from qianru.compat.fields import compared, from_fields, joined, to_fields
 from qianru.errors import BadInput, UnknownName, require
 from qianru.index.collection import Collection
 from qianru.index.filter import Filter
+from qianru.index.plan import Plan
 from qianru.index.searcher import PlanLike
 from qianru.models import load
 from qianru.models.base import Model
@@ -157,6 +158,20 @@ class QianruVectorStore(VectorStore):
         hits = self.collection.search(query, k, where=as_filter(filter), plan=plan)
         return [(_page(hit), hit.score) for hit in hits]
 
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, filter: Condition = None, plan: PlanLike = Plan(), **kwargs: Any
+    ) -> list[Page]:
+        """The k documents whose dense vectors are most like that of a query; plan: as Collection.search_by_vector."""
+        return [page for page, _ in self.similarity_search_with_score_by_vector(embedding, k, filter, plan, **kwargs)]
+
+    def similarity_search_with_score_by_vector(
+        self, embedding: list[float], k: int = 4, filter: Condition = None, plan: PlanLike = Plan(), **kwargs: Any
+    ) -> list[tuple[Page, float]]:
+        """The same with their cosines."""
+        _refuse(kwargs)
+        hits = self.collection.search_by_vector(embedding, k, where=as_filter(filter), plan=plan)
+        return [(_page(hit), hit.score) for hit in hits]
+
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, filter: Condition = None,
         **kwargs: Any,
@@ -165,11 +180,19 @@ class QianruVectorStore(VectorStore):
         plan = self.collection.plan.altered(mmr=lambda_mult, depth=max(k, fetch_k))
         return self.similarity_search(query, k, filter, plan, **kwargs)
 
+    def max_marginal_relevance_search_by_vector(
+        self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5,
+        filter: Condition = None, **kwargs: Any,
+    ) -> list[Page]:
+        """The same for a query that is embedded already."""
+        plan = Plan(mmr=lambda_mult, depth=max(k, fetch_k))
+        return self.similarity_search_by_vector(embedding, k, filter, plan, **kwargs)
+
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Condition = None, **kwargs: Any
     ) -> list[tuple[Page, float]]:
         """Scores from 0 to 1, to which only cosines can be brought: for search_type "similarity_score_threshold"."""
-        plan = self.collection.plan.altered(kinds=("dense",), weights={})
+        plan = self.collection.plan.altered(kinds=("dense",), weights={}, rescore=None, min_score=None)
         found = self.similarity_search_with_score(query, k, filter, plan, **kwargs)
         return [(page, min(max((1 + score) / 2, 0.0), 1.0)) for page, score in found]   # rounding may leave 0..1
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from qianru.errors import BadInput, CollectionDamaged, CollectionError, ModelMismatch, UnknownName
 from qianru.index.address import Address
@@ -40,6 +41,7 @@ from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, Hit, Kind, Progress, Ragged
 
 TRIES = 5               # of a search whose answers other clients delete meanwhile
+Hits = TypeVar("Hits")
 OWN_KEYS = {"id": "keyword", "digest": "keyword", "names": "keyword", "terms": "keyword", "order": "integer",
             "length": "integer", "level": "integer"}
 
@@ -242,14 +244,16 @@ class ClusterCollection(Collection):
         weights: Mapping[Kind, float] | None = None,
     ) -> list[list[Hit]]:
         """As search, for several queries at once: row i for query i."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return super().search_many(queries, k, where=where, plan=plan, kinds=kinds, fusion=fusion,
-                                           weights=weights)
-            except Moved:
-                if tried == TRIES:
-                    raise
-        raise AssertionError
+        ask = super().search_many
+        return _while_moving(lambda: ask(queries, k, where=where, plan=plan, kinds=kinds, fusion=fusion,
+                                         weights=weights))
+
+    def search_by_vector(
+        self, vector: ArrayLike, k: int = 10, *, where: Filter | str | None = None, plan: PlanLike = Plan()
+    ) -> list[Hit]:
+        """As Collection.search_by_vector."""
+        ask = super().search_by_vector
+        return _while_moving(lambda: ask(vector, k, where=where, plan=plan))
 
     @property
     def plan(self) -> Plan:
@@ -363,6 +367,14 @@ def _linked(address: Address, api_key: str | None) -> Iterator[Link]:
     except BaseException:
         link.close()
         raise
+
+
+def _while_moving(ask: Callable[[], Hits]) -> Hits:
+    """What asking gives, asked again where other clients delete what was found meanwhile."""
+    for _ in range(TRIES - 1):
+        with suppress(Moved):
+            return ask()
+    return ask()
 
 
 def _of_its_own(model: Model) -> Model:

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from numpy.typing import ArrayLike
+
 from qianru.errors import BadInput, CollectionError
 from qianru.index.answers import shared_words
 from qianru.index.base import Ranking
@@ -144,6 +146,17 @@ class Readable:
         """As search, for several queries at once: row i for query i."""
         settled = self._searcher.settled(self.plan if plan is None else plan, kinds, fusion, weights)
         return self._searcher.search(queries, k, where, settled)
+
+    @guarded
+    def search_by_vector(
+        self, vector: ArrayLike, k: int = 10, *, where: Filter | str | None = None, plan: PlanLike = Plan()
+    ) -> list[Hit]:
+        """The k documents whose dense vectors are most like that of a query which is embedded already, by cosine.
+
+        vector: (d,);  plan: how to choose among them (min_score, mmr, groups); it neither fuses nor rescores
+        """
+        settled = self._searcher.settled(plan, kinds=["dense"]).altered(rescore=None)
+        return self._searcher.by_vector(vector, k, where, settled)
 
     @guarded
     def candidates(

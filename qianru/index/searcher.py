@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from qianru.errors import BadInput, SpecMismatch
 from qianru.index.base import Ranking
 from qianru.index.filter import Filter
@@ -69,6 +72,18 @@ class Searcher:
         """The k best hits for each query by a settled plan."""
         asked = self._asked(queries, whole("k", k, least=1), where, plan)
         return search(plan, self.backend, asked, self._reranker_of(plan))
+
+    def by_vector(self, vector: ArrayLike, k: int, where: Filter | str | None, plan: Plan) -> list[Hit]:
+        """The k best hits for a query that is embedded already, by its dense vector and a settled plan."""
+        try:
+            dense = np.asarray(vector, np.float32)
+        except (TypeError, ValueError):
+            dense = np.full(0, np.nan, np.float32)
+        if dense.ndim != 1 or not len(dense) or not np.isfinite(dense).all():
+            raise BadInput(f"A vector is a row of finite numbers, not {vector!r:.60}.")
+        embedded = Embeddings(self.model.spec.name, np.zeros(1, np.int64), dense=unit(dense[None]))
+        asked = Asked([""], embedded, ("dense",), whole("k", k, least=1), as_filter(where))
+        return search(plan, self.backend, asked)[0]
 
     def candidates(self, queries: Sequence[str], where: Filter | str | None, plan: Plan) -> list[dict[Kind, Ranking]]:
         """For each query, what each kind of a settled plan brings to the fusion."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qianru.errors import UnknownName
+from qianru.errors import BadInput, ShapeMismatch, UnknownName
 from qianru.index.collection import Collection
 from qianru.models.bm25 import BM25
 from qianru.models.joined import JoinedModel
@@ -47,6 +47,19 @@ def test_fusion_is_by_rank_or_by_score(hybrid: Collection) -> None:
     assert hybrid.search("黄河", kinds=["dense"])[0].score == pytest.approx(1.0)
     with pytest.raises(UnknownName, match="kind of vector 'dense'"):
         hybrid.search("黄河", kinds=["sparse"], weights={"dense": 1.0})
+
+
+def test_a_vector_is_searched_for_as_the_query_that_it_is_of(hybrid: Collection) -> None:
+    hybrid.set_plan({"fusion": "weighted", "min_score": 5, "kinds": ["sparse"]})      # which is of other scores
+    found = hybrid.search_by_vector([0.9, 0.1, 0], 2)
+    assert found == hybrid.search("江", 2, plan={"kinds": ["dense"]})
+    assert [hit.id for hit in hybrid.search_by_vector(np.array([0, 2, 0]), plan={"min_score": 0.9})] == ["月"]
+    assert hybrid.search_by_vector([0, 0, 0]) == []
+    for wrong in ([0.9, np.nan, 0], [[1, 0, 0]], [], ["江"], None):
+        with pytest.raises(BadInput, match="row of finite numbers"):
+            hybrid.search_by_vector(wrong)
+    with pytest.raises(ShapeMismatch):
+        hybrid.search_by_vector([1, 0])
 
 
 def test_a_query_of_unknown_words_finds_nothing_by_dense_vectors(hybrid: Collection) -> None:

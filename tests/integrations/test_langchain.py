@@ -128,6 +128,17 @@ def test_scores_grow_with_likeness_and_relevance_lies_from_0_to_1(store: QianruV
     assert [page.id for page in passed.invoke("床前明月光，疑是地上霜。")] == ["静夜思"]
 
 
+def test_a_vector_finds_what_its_query_does(store: QianruVectorStore) -> None:
+    asked = "床前明月光，疑是地上霜。"
+    assert store.embeddings is not None
+    vector = store.embeddings.embed_query(asked)
+    assert store.similarity_search_with_score_by_vector(vector, k=3) == store.similarity_search_with_score(asked, k=3)
+    assert [page.id for page in store.similarity_search_by_vector(vector, filter={"author": "苏轼"})] == ["水调歌头"]
+    store.add_documents([Page(page_content=asked, id="twin")])
+    apart = store.max_marginal_relevance_search_by_vector(vector, k=2, lambda_mult=0.2)
+    assert len(ids(apart) & {"静夜思", "twin"}) == 1
+
+
 def test_marginal_relevance_passes_over_a_twin(store: QianruVectorStore) -> None:
     store.add_documents([Page(page_content="床前明月光，疑是地上霜。", id="twin")])
     asked = "床前明月光，疑是地上霜。"
