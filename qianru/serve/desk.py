@@ -111,14 +111,21 @@ class Desk:
 
     def _work(self) -> None:
         while errands := self._take():
-            try:
-                results = errands[0].work([errand.item for errand in errands])
-                for errand, result in zip(errands, results, strict=True):
-                    errand.result = result
-            except Exception as error:
-                if not isinstance(error, QianruError):
-                    log.exception("A collection failed.")
-                for errand in errands:
-                    errand.error = error
+            self._do(errands)
             for errand in errands:
                 errand.on_done(errand)
+
+    def _do(self, errands: list[Errand]) -> None:
+        try:
+            results = errands[0].work([errand.item for errand in errands])
+            for errand, result in zip(errands, results, strict=True):
+                errand.result = result
+            return
+        except Exception as error:
+            errands[0].error = error
+            if len(errands) == 1 and not isinstance(error, QianruError):
+                log.exception("A collection failed.")
+        if len(errands) > 1:                # one of them is to blame; the others must not suffer
+            errands[0].error = None
+            for errand in errands:
+                self._do([errand])

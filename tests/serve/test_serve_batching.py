@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import pytest
 from live_server import Puppet, live, make_server, puppet_server, running, until
 from numpy.testing import assert_allclose
 
-from qianru.errors import RequestRefused
-from qianru.serve.lanes import Ask
+from qianru.errors import BadInput, RequestRefused
+from qianru.serve.desk import Desk
+from qianru.serve.lanes import Ask, PairScorer, lane_of
 from qianru.serve.line import Job, Line
 from qianru.serve.options import Limits
+from qianru.serve.worker import Worker
 
 
 def job(lane: Puppet, *texts: str, done: Any = lambda job: None) -> Job:
@@ -154,6 +157,56 @@ def test_a_text_that_fails_harms_no_other_request() -> None:
         assert good.result().json()["data"][0]["embedding"] == [1, 1]
         assert bad.result().status_code == 500
         assert "雪人" not in bad.result().text
+
+
+@pytest.mark.parametrize("name", ["tiny", "reranker", "puppet"])
+def test_of_every_lane_only_the_request_that_fails_hears_of_it(models: Any, name: str) -> None:
+    lane = lane_of(models[name]) if name in models else Puppet()
+    worker, done = Worker(Limits()), []
+    compute, bad = lane.compute, "春眠☃"
+    bad_item: list[Any] = []
+
+    def fails(group: Any, items: list[Any]) -> Any:
+        if any(item is bad_item[0] for item in items):
+            raise ValueError("a snowman")
+        return compute(group, items)
+
+    lane.compute = fails  # type: ignore[method-assign]
+    jobs = []
+    for text in ("床前明月光", bad, "疑是地上霜"):
+        read = lane.read([("月", text)]) if isinstance(lane, PairScorer) else lane.read([text], Ask())
+        bad_item += [read.items[0]] if text == bad else []
+        jobs.append(Job(lane, read, done.append))
+        worker.line.put(jobs[-1])
+    worker.start()                                  # all three wait already, and are taken in one pass
+    assert worker.stop(20)
+    assert sorted(map(id, done)) == sorted(map(id, jobs))
+    assert [type(job.error) for job in jobs] == [type(None), ValueError, type(None)]
+    assert [job.result is None for job in jobs] == [False, True, False]
+    assert (worker.line.n_tokens, worker.line.numbers) == (0, 0)
+
+
+def test_a_search_that_fails_harms_no_other_one_of_the_collection() -> None:
+    desk, calls, gate = Desk("诗"), [], threading.Event()
+
+    def work(items: list[str]) -> list[str]:
+        calls.append(items)
+        if "雪人☃" in items:
+            raise BadInput("a snowman")
+        return [item * 2 for item in items]
+
+    async def asked() -> list[Any]:
+        held = asyncio.ensure_future(desk.ask(lambda items: [gate.wait(20)]))
+        waiting = [asyncio.ensure_future(desk.ask(work, item, "key")) for item in ("好", "雪人☃", "也好")]
+        await asyncio.sleep(0)                      # each is put in the queue at its first step
+        gate.set()
+        assert await held
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    good, bad, also = asyncio.run(asked())
+    assert (good, also, type(bad)) == ("好好", "也好也好", BadInput)
+    assert calls[0] == ["好", "雪人☃", "也好"]
+    desk.stop()
 
 
 def test_too_many_tokens_are_answered_with_429_and_when_to_come_back() -> None:
