@@ -160,6 +160,15 @@ def test_a_wrong_method_and_too_few_texts_are_named() -> None:
         cluster(SparseRows.from_rows([{0: 1.0}, {1: float("inf")}], 2), ["字"] * 2)
 
 
+@pytest.mark.parametrize("k", [None, 3])
+def test_equal_texts_are_in_one_cluster_whatever_rounding_makes_of_them(k: int | None, tmp_path: Path) -> None:
+    texts = ["今天天气很好"] * 12
+    material = from_texts((str(i), text) for i, text in enumerate(texts))
+    found = cluster(material.views, texts, k=k)
+    assert (found.sizes.tolist(), found.central) == ([12], [[0]])
+    draw_clusters(found, material.views, texts, tmp_path / "map.html")
+
+
 def test_the_documents_of_a_collection_are_clustered_by_their_stored_words(tmp_path: Path) -> None:
     with Collection.create(tmp_path / "kept", "bm25") as library:
         library.add([Document(f"{i}", text, {"topic": list(TOPICS)[i // 7]}) for i, text in enumerate(TEXTS)])

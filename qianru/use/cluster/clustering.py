@@ -18,6 +18,7 @@ from qianru.use.cluster.words import distinguishing_words
 Method = Literal["kmeans", "hdbscan"]
 N_CENTRAL = 3
 SHOWN_WORDS = 4
+ROUNDING = 1e-4             # of numbers of unit rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,7 @@ def cluster(
     """
     texts = as_texts(texts)
     _check(vectors, texts, method, k, min_size)
-    space = main_axes(vectors, seed=seed)
+    space = _without_rounding(main_axes(vectors, seed=seed), texts)
     some = np.flatnonzero(np.abs(space).max(axis=1, initial=0) > 0)
     if len(some) < (k or 2):
         raise BadInput(f"{k or 2} clusters need as many texts with a vector that is not zero; there are {len(some)}. "
@@ -93,6 +94,14 @@ def cluster(
     labels = np.full(len(texts), -1, np.int64)
     labels[some] = _by_size(found)
     return _described(vectors, space, texts, labels, criterion, found.tried)
+
+
+def _without_rounding(space: FloatArray, texts: Sequence[str]) -> FloatArray:
+    """The rows, equal ones for equal texts that rounding alone tells apart: k-means would part them by it."""
+    first: dict[str, int] = {}
+    same = space[[first.setdefault(text, row) for row, text in enumerate(texts)]]
+    rows: FloatArray = np.where(np.abs(space - same).max(axis=1, keepdims=True) < ROUNDING, same, space)
+    return rows
 
 
 def _described(

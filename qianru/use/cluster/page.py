@@ -88,20 +88,30 @@ def _row(found: Clustering, i: int, texts: Sequence[str]) -> str:
 
 
 def _tried(found: Clustering) -> str:
-    """The silhouette of each number of clusters that was tried, as a picture."""
+    """The silhouette of each number of clusters that was tried, as a picture; the number taken says its own."""
     if len(found.tried) < 2:
         return ""
     ks, values = list(found.tried), list(found.tried.values())
-    low, high = min(0.0, *values), max(values) or 1.0
-    spots = [(_MARGIN + i / (len(ks) - 1) * (_WIDTH - 2 * _MARGIN),
-              _HEIGHT - 24 - (value - low) / (high - low) * (_HEIGHT - 44)) for i, value in enumerate(values)]
-    line, best = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots), fewest_near_best(found.tried)
-    parts = [f'<polyline points="{line}" fill="none" stroke="var(--blue)" stroke-width="1.5"/>']
-    for (x, y), k, value in zip(spots, ks, values, strict=True):
-        chosen = k == best
-        parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y:.1f}" r="{6 if chosen else 3}"/>'
-                     f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{k}</text>'
-                     f'<text class="tick" x="{x:.1f}" y="{y - 9:.1f}" text-anchor="middle">{value:.2f}</text>')
+    low = min(0.0, *values)
+    high = max(low + 0.01, *values)
+    base, top = _HEIGHT - 24, 24                  # above: room for the value of the number that is taken
+
+    def at(value: float) -> float:
+        return base - (value - low) / (high - low) * (base - top)
+
+    parts = [f'<line class="tick" x1="{_MARGIN}" x2="{_WIDTH}" y1="{at(tick):.1f}" y2="{at(tick):.1f}"/>'
+             f'<text class="tick" x="{_MARGIN - 6}" y="{at(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+             for tick in drawing.ticks(low, high, 3)]
+    xs = np.linspace(_MARGIN + 20, _WIDTH - 20, len(ks)).tolist()
+    line = " ".join(f"{x:.1f},{at(value):.1f}" for x, value in zip(xs, values, strict=True))
+    best = fewest_near_best(found.tried)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="var(--blue)" stroke-width="1.5"/>')
+    for x, k, value in zip(xs, ks, values, strict=True):
+        parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{at(value):.1f}" r="{6 if k == best else 3}"/>'
+                     f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{k}</text>')
+        if k == best:
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{at(value) - 10:.1f}" text-anchor="middle">{value:.2f}'
+                         "</text>")
     return f"<h2>How many</h2><p>Mean silhouette by number of clusters</p>{drawing.svg(_WIDTH, _HEIGHT, parts)}"
 
 
