@@ -19,7 +19,8 @@ from starlette.responses import Response, StreamingResponse
 from qianru.errors import QianruError, RequestRefused
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import asked, waited
-from qianru.serve.collections import check_chars, check_k, shelf_of
+from qianru.serve.bounds import check_chars, check_k
+from qianru.serve.collections import shelf_of
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.server import Server, note_of, server_of
 from qianru.use.ask.events import Done, Event, Passages, Text
@@ -61,8 +62,8 @@ async def ask(request: Request, name: str) -> Response:
     """
     body = await asked(request, QuestionAsked)
     server, opened = server_of(request), shelf_of(request).get(name)
-    check_k(server, "k", body.k)
-    check_chars(server, "question", body.question)
+    check_k(server.limits, "k", body.k)
+    check_chars(server.limits, "question", body.question)
     note_of(request).n_texts = 1
     base = KnowledgeBase(opened.library, server.chat, budget=body.budget, k=body.k)
     events = _told(server, base, body)

@@ -11,13 +11,23 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qianru.errors import BadInput, RequestRefused, UnknownName
+from qianru.errors import BadInput, RequestRefused
 from qianru.index.intake import tidy
 from qianru.index.plan import Plan
 from qianru.serve.answers import json_answer
-from qianru.serve.asking import aside, asked, waited
+from qianru.serve.asking import answered, aside, asked, waited
+from qianru.serve.bounds import (
+    check_answer,
+    check_chars,
+    check_count,
+    check_documents,
+    check_explained,
+    check_room,
+    check_search,
+    plan_of,
+)
 from qianru.serve.forms import Direct, Form, answers, takes
-from qianru.serve.options import is_loopback
+from qianru.serve.options import Limits, is_loopback
 from qianru.serve.server import Server, note_of, server_of
 from qianru.serve.shelf import OpenCollection, Shelf
 from qianru.types import Document, Hit
@@ -58,7 +68,7 @@ class DocumentGiven(Form):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str | None = Field(None, min_length=1)
+    id: str | None = Field(None, min_length=1, max_length=1000)
     text: str
     fields: Fields = Field(default={})
 
@@ -158,9 +168,16 @@ async def add(request: Request, name: str) -> Response:
     """Adds documents; those that are acknowledged survive a crash. Searches go on meanwhile."""
     body = await asked(request, DocumentsAsked)
     server, opened = server_of(request), writable(request, name)
-    _check_count(server, len(body.documents), "documents")
+    check_count(server.limits, len(body.documents), "documents")
     note_of(request).n_texts = len(body.documents)
-    documents = [Document(given.id or tidy(given.text).id, given.text, given.fields) for given in body.documents]
+
+    def given() -> list[Document]:
+        made = [Document(one.id or tidy(one.text).id, one.text, one.fields) for one in body.documents]
+        check_documents(server.limits, made)
+        return made
+
+    documents = await aside(request, given)
+    await ask(request, opened, lambda: _check_room(server.limits, opened, documents))
     report = None
     for at in range(0, len(documents), ADDED_AT_ONCE):
         part = documents[at : at + ADDED_AT_ONCE]
@@ -176,7 +193,7 @@ async def remove(request: Request, name: str) -> Response:
     """Removes documents by their ids."""
     body = await asked(request, IdsAsked)
     opened = writable(request, name)
-    _check_count(server_of(request), len(body.ids), "ids")
+    check_count(server_of(request).limits, len(body.ids), "ids")
     deleted = await ask(request, opened, lambda: opened.library.delete(body.ids))
     opened.n_changes += 1
     return json_answer({"deleted": deleted})
@@ -187,14 +204,20 @@ async def remove(request: Request, name: str) -> Response:
 async def documents(request: Request, name: str) -> Response:
     """Documents by their ids, as far as there are such."""
     body = await asked(request, IdsAsked)
-    opened = shelf_of(request).get(name)
-    _check_count(server_of(request), len(body.ids), "ids")
+    limits, opened = server_of(request).limits, shelf_of(request).get(name)
+    check_count(limits, len(body.ids), "ids")
 
-    def found() -> list[dict[str, Any]]:
-        known = opened.library.numbers(body.ids)
-        return [_document(opened.library.get(id)) for id in dict.fromkeys(body.ids) if id in known]
+    def found() -> list[Document]:
+        known, made, n_chars = opened.library.numbers(body.ids), [], 0
+        for id in dict.fromkeys(body.ids):
+            if id in known:
+                made.append(opened.library.get(id))
+                check_answer(limits, n_chars := n_chars + len(made[-1].text))
+        return made
 
-    return json_answer({"documents": await ask(request, opened, found)})
+    made = await ask(request, opened, found)
+    n_chars = sum(len(one.text) for one in made)
+    return await answered(request, n_chars, lambda: {"documents": list(map(_document, made))})
 
 
 @router.get("/collections/{name}/documents/{id:path}", responses=answers(
@@ -216,12 +239,9 @@ async def search(request: Request, name: str) -> Response:
     if (body.query is None) == (body.queries is None):
         raise BadInput("Send either query, one question, or queries, several.")
     queries = [body.query] if body.query is not None else body.queries or []
-    if len(queries) > server.limits.queries:
-        raise RequestRefused(f"{len(queries):,} queries; the server answers {server.limits.queries} at once.", 413)
-    check_chars(server, "queries", *queries)
-    check_chars(server, "filter", body.filter or "")
-    check_k(server, "k", body.k)
-    plan = plan_of(server, body.plan)
+    limits, plan = server.limits, plan_of(server.limits, body.plan)
+    check_search(limits, queries, body.k, plan, body.explain)
+    check_chars(limits, "filter", body.filter or "")
     note_of(request).n_texts = len(queries)
     begun = time.perf_counter()
 
@@ -229,10 +249,12 @@ async def search(request: Request, name: str) -> Response:
         return _searched(opened, asked, body, plan)
 
     key = (body.k, None if plan is None else plan.to_json(), body.filter, body.explain)
-    found = await waited(request, opened.desk.ask(work, queries, key))
+    found = await waited(request, opened.desk.ask(work, queries, key, len(queries) * body.k))
     took_ms = round((time.perf_counter() - begun) * 1e3, 2)
-    return json_answer({"results": [{"query": query, "hits": hits, "took_ms": took_ms}
-                                    for query, hits in zip(queries, found, strict=True)]})
+    n_chars = sum(len(hit["text"]) for hits in found for hit in hits)
+    check_answer(limits, n_chars)
+    return await answered(request, n_chars, lambda: {"results": [
+        {"query": query, "hits": hits, "took_ms": took_ms} for query, hits in zip(queries, found, strict=True)]})
 
 
 @router.post("/collections/{name}/explain", openapi_extra=takes(ExplainAsked), responses=answers(
@@ -241,9 +263,14 @@ async def explain(request: Request, name: str) -> Response:
     """What makes the scores of a document for a query."""
     body = await asked(request, ExplainAsked)
     opened = shelf_of(request).get(name)
-    check_chars(server_of(request), "query", body.query)
-    return json_answer(await ask(request, opened,
-                                 lambda: opened.library.explain(body.query, body.id).to_dict(matrix=True)))
+    check_explained([body.query])
+    told = await ask(request, opened, lambda: opened.library.explain(body.query, body.id))
+    n = 0 if told.alignment is None else told.alignment.similarities.size
+    if n > server_of(request).limits.answer_numbers:
+        raise RequestRefused(f"The query's tokens by the document's make {n:,} numbers; the server gives "
+                             f"{server_of(request).limits.answer_numbers:,} (--limit answer_numbers=N). Shorten the "
+                             "query.", 413)
+    return await answered(request, n + len(told.terms), lambda: told.to_dict(matrix=True))
 
 
 def shelf_of(request: Request) -> Shelf:
@@ -266,37 +293,6 @@ def check_writing(server: Server) -> None:
     if not options.allow_write or not (server.keys.wanted or is_loopback(options.host)):
         raise RequestRefused("Requests may not change anything here. Start the server with --allow-write, and with "
                              "--keys where others can reach it.", 403)
-
-
-def check_k(server: Server, name: str, value: int) -> None:
-    """Raises RequestRefused for a k that is larger than the server allows."""
-    if value > server.limits.k:
-        raise RequestRefused(f"{name} is {value:,}; the server goes to {server.limits.k:,} (--limit k=N).", 422)
-
-
-def check_chars(server: Server, name: str, *texts: str) -> None:
-    """Raises RequestRefused for questions or a filter so long that the collection's thread would be held up by them."""
-    n, most = sum(map(len, texts)), server.limits.query_chars
-    if n > most:
-        raise RequestRefused(f"{name}: {n:,} characters; the server reads {most:,} (--limit query_chars=N).", 413)
-
-
-def plan_of(server: Server, given: str | dict[str, Any] | None) -> Plan | None:
-    """The plan of a request. Raises RequestRefused for one that would load a model or cost too much."""
-    if given is None:
-        return None
-    try:
-        plan = Plan.parse(given)
-    except (BadInput, UnknownName, TypeError) as error:
-        raise RequestRefused(f"plan: {error}", 422) from None
-    if plan.reranker:
-        raise RequestRefused("A plan that is sent may not name a reranker, since the server would load it. Leave the "
-                             "name out: rescore \"reranker\" uses the one that the server has.", 403)
-    usual = Plan()
-    for step in ("candidates", "depth", "per_group"):
-        if (value := getattr(plan, step)) > getattr(usual, step):       # the usual is never refused
-            check_k(server, f"plan.{step}", value)
-    return plan
 
 
 async def ask(request: Request, opened: OpenCollection, work: Callable[[], T]) -> T:
@@ -336,7 +332,7 @@ def _document(document: Document) -> dict[str, Any]:
     return {"id": document.id, "text": document.text, "fields": dict(document.fields)}
 
 
-def _check_count(server: Server, n: int, what: str) -> None:
-    if n > server.limits.texts:
-        raise RequestRefused(f"{n:,} {what}; the server takes {server.limits.texts:,} at once. Send them in several "
-                             "requests.", 413)
+def _check_room(limits: Limits, opened: OpenCollection, documents: list[Document]) -> None:
+    n, ids = opened.library.count(), list({document.id for document in documents})
+    if n + len(ids) > limits.documents:
+        check_room(limits, opened.name, n + len(ids) - len(opened.library.numbers(ids)))

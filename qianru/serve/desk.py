@@ -17,18 +17,23 @@ from typing import Any
 from qianru.errors import QianruError, RequestRefused
 
 AT_ONCE = 64            # errands of one sort
+MOST_AT_ONCE = 4096     # of their sizes together
 WAITING = 512
 log = logging.getLogger("qianru.serve")
 
 
 @dataclass(eq=False)
 class Errand:
-    """work: what is made of several items of one key, one result each;  key: None for an errand of its own"""
+    """work: what is made of several items of one key, one result each;  key: None for an errand of its own
+
+    size: how much it will bring to the memory
+    """
 
     work: Callable[[list[Any]], Sequence[Any]]
     key: Hashable
     item: Any
     on_done: Callable[[Errand], None]
+    size: int = 0
     dropped: bool = False
     result: Any = None
     error: Exception | None = field(default=None)
@@ -44,7 +49,9 @@ class Desk:
         self._thread = threading.Thread(target=self._work, name=f"qianru-collection-{name}", daemon=True)
         self._thread.start()
 
-    async def ask(self, work: Callable[[list[Any]], Sequence[Any]], item: Any = None, key: Hashable = None) -> Any:
+    async def ask(
+        self, work: Callable[[list[Any]], Sequence[Any]], item: Any = None, key: Hashable = None, size: int = 0
+    ) -> Any:
         """The result of one item. Raises what the work raises, RequestRefused where too many wait.
 
         When the task that waits is cancelled, the errand is dropped.
@@ -60,7 +67,7 @@ class Desk:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, errand)
 
-        errand = Errand(work, key, item, on_done)
+        errand = Errand(work, key, item, on_done, size)
         self._put(errand)
         try:
             await future
@@ -102,10 +109,12 @@ class Desk:
             first = self._errands.popleft()
             if first.key is None:
                 return [first]
-            mine = [first]
+            mine, size = [first], first.size
             for errand in list(self._errands):
-                if errand.key == first.key and not errand.dropped and len(mine) < AT_ONCE:
+                if errand.key == first.key and not errand.dropped and len(mine) < AT_ONCE and \
+                        size + errand.size <= MOST_AT_ONCE:
                     mine.append(errand)
+                    size += errand.size
                     self._errands.remove(errand)
             return mine
 

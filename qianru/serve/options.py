@@ -22,6 +22,10 @@ class Limits:
     requests: in the house at once
     k: hits, candidates and depth of a search;  queries: of one search;  answers: that are being written at once
     query_chars: of all its queries together; also of a filter
+    hits: that a search gives or rescores, of all its queries;  explained: of these with their reasons
+    answer_chars: of the texts of all hits or documents in an answer
+    collections: after so many requests make no more;  documents: in a collection that requests fill
+    fields, fields_bytes: of one document, as JSON
     """
 
     body_bytes: int = 8 << 20
@@ -40,6 +44,13 @@ class Limits:
     queries: int = 64
     query_chars: int = 20_000
     answers: int = 8
+    hits: int = 5000
+    explained: int = 100
+    answer_chars: int = 16_000_000
+    collections: int = 256
+    documents: int = 1_000_000
+    fields: int = 64
+    fields_bytes: int = 16 << 10
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -89,6 +89,9 @@ class Shelf:
         if not NAME.fullmatch(name):
             raise BadInput("A collection's name has 1 to 64 letters, digits or any of . _ -, and begins with a letter "
                            f"or digit, unlike {name[:80]!r}.")
+        if len(self) >= (most := self.models.limits.collections):
+            raise RequestRefused(f"This server has {len(self):,} collections; requests make no more from {most:,} on "
+                                 "(--limit collections=N). Delete one.", 409)
         places = []
         known = {served.name: served.place for served in self.models if served.role == "embedder" and served.place}
         for model in named:
@@ -142,10 +145,6 @@ class Shelf:
                 library.reranker = BatchedReranker(served.lane, served.worker)
                 return
 
-
-def is_collection(place: str) -> bool:
-    """Whether a collection is meant: an address of one, or a folder that holds one."""
-    return address_of(place) is not None or (Path(place) / DATABASE).exists()
 
 
 def _name_of(place: str) -> str:

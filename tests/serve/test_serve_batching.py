@@ -17,7 +17,7 @@ from live_server import Puppet, live, make_server, puppet_server, running, until
 from numpy.testing import assert_allclose
 
 from qianru.errors import BadInput, RequestRefused
-from qianru.serve.desk import Desk
+from qianru.serve.desk import MOST_AT_ONCE, Desk
 from qianru.serve.lanes import Ask, PairScorer, lane_of
 from qianru.serve.line import Job, Line
 from qianru.serve.options import Limits
@@ -197,15 +197,16 @@ def test_a_search_that_fails_harms_no_other_one_of_the_collection() -> None:
 
     async def asked() -> list[Any]:
         held = asyncio.ensure_future(desk.ask(lambda items: [gate.wait(20)]))
-        waiting = [asyncio.ensure_future(desk.ask(work, item, "key")) for item in ("好", "雪人☃", "也好")]
+        waiting = [asyncio.ensure_future(desk.ask(work, item, "key", size))
+                   for item, size in (("好", 0), ("雪人☃", MOST_AT_ONCE - 1), ("也好", 1), ("太多", 1))]
         await asyncio.sleep(0)                      # each is put in the queue at its first step
         gate.set()
         assert await held
         return await asyncio.gather(*waiting, return_exceptions=True)
 
-    good, bad, also = asyncio.run(asked())
-    assert (good, also, type(bad)) == ("好好", "也好也好", BadInput)
-    assert calls[0] == ["好", "雪人☃", "也好"]
+    good, bad, also, later = asyncio.run(asked())
+    assert (good, also, later, type(bad)) == ("好好", "也好也好", "太多太多", BadInput)
+    assert (calls[0], calls[-1]) == (["好", "雪人☃", "也好"], ["太多"])
     desk.stop()
 
 

@@ -41,7 +41,8 @@ def poems(tmp_path_factory: pytest.TempPathFactory, places: dict[str, Path]) -> 
 def open_server(poems: Path, places: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server of the collection and of its model, which may make more of them."""
     options = Options(port=0, collections=tmp_path_factory.mktemp("shelf"), allow_write=True,
-                      limits=Limits(k=50, queries=4, texts=100))
+                      limits=Limits(k=50, queries=4, texts=100, hits=60, explained=5, answer_chars=120, documents=8,
+                                    collections=3, fields=3, fields_bytes=200))
     return made([str(places["tiny"]), str(places["reranker"]), str(poems)], options, Keys(), Runtime("float32"))
 
 
@@ -103,6 +104,54 @@ def test_a_search_that_asks_too_much_or_nonsense_is_refused(shelf: httpx.Client,
     answer = shelf.post("/collections/poems/search", json=body)
     assert answer.status_code == status, answer.text
     assert set(answer.json()["error"]) == {"type", "message"}
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ({"queries": ["月", "春"], "k": 31}, "2 queries with k = 31 make 62 hits; the server gives 60"),
+    ({"queries": ["月", "春"], "k": 1, "plan": {"rescore": "reranker"}}, "plan.depth = 50 make 100 hits"),
+    ({"query": "月", "k": 6, "explain": True}, "6 hits to be explained; the server explains 5"),
+    ({"query": "月" * 2001, "k": 1, "explain": True}, "2,001 characters cannot be explained; one of 2,000 can"),
+    ({"queries": ["明月", "春晓", "青天"]}, "more than 120 characters of text"),
+])
+def test_a_search_whose_answer_would_be_too_large_or_dear_is_refused(
+    shelf: httpx.Client, body: Any, said: str
+) -> None:
+    answer = shelf.post("/collections/poems/search", json=body)
+    assert (answer.status_code, said in answer.text) == (413, True), answer.text
+
+
+def test_documents_that_are_too_many_or_too_large_are_refused_whole(shelf: httpx.Client) -> None:
+    assert shelf.post("/collections", json={"name": "满", "model": "bm25"}).status_code == 201
+    poem = {"id": "春晓", "text": POEMS["春晓"]}
+    for documents, said in (
+        ([{**poem, "fields": dict.fromkeys("甲乙丙丁", 1)}], "'春晓' has 4 fields; the server keeps 3"),
+        ([{**poem, "fields": {"甲": "乙" * 70}}], "take 220 bytes; the server keeps 200"),
+        ([poem] * 101, "101 documents; the server takes 100 at once"),
+        ([{"text": str(i)} for i in range(9)], "would hold 9 documents; the server keeps 8"),
+    ):
+        answer = shelf.post("/collections/满/documents", json={"documents": documents})
+        assert (answer.status_code, said in answer.text) == (413, True), answer.text
+    assert shelf.get("/collections/满").json()["n_documents"] == 0
+    eight = {"documents": [{"id": str(i), "text": str(i)} for i in range(8)]}
+    for _ in range(2):                              # what is there already takes no more room
+        assert shelf.post("/collections/满/documents", json=eight).status_code == 200
+    assert shelf.post("/collections/满/documents", json={"documents": [poem]}).status_code == 413
+    for name in ("又", "再"):
+        last = shelf.post("/collections", json={"name": name, "model": "bm25"})
+    assert (last.status_code, "has 3 collections" in last.text) == (409, True)
+    for name in ("满", "又"):
+        assert shelf.delete(f"/collections/{name}").status_code == 200
+
+
+def test_documents_whose_texts_are_too_long_together_are_not_given(shelf: httpx.Client) -> None:
+    body = {"ids": list(POEMS)}
+    assert shelf.post("/collections/poems/documents/get", json=body).status_code == 200
+    made = shelf.post("/collections", json={"name": "长", "model": "bm25"})
+    assert made.status_code == 201
+    shelf.post("/collections/长/documents", json={"documents": [{"id": i, "text": i * 61} for i in "一二"]})
+    refused = shelf.post("/collections/长/documents/get", json={"ids": ["一", "二"]})
+    assert (refused.status_code, "more than 120 characters" in refused.text) == (413, True)
+    shelf.delete("/collections/长")
 
 
 def test_explain_tells_words_and_scores(shelf: httpx.Client) -> None:
@@ -226,8 +275,9 @@ def test_questions_and_filters_that_would_hold_the_collection_up_are_refused(she
     long = "违约" * 10_001
     for route, body in (
         ("search", {"query": long}), ("search", {"queries": ["违" * 11_000, "约" * 11_000]}),
-        ("search", {"query": "违约", "filter": f'source = "{long}"'}), ("explain", {"query": long, "id": "静夜思"}),
-        ("ask", {"question": long}),
+        ("search", {"query": "违约", "filter": f'source = "{long}"'}), ("ask", {"question": long}),
     ):
         answer = shelf.post(f"/collections/poems/{route}", json=body)
         assert (answer.status_code, "20,000" in answer.text) == (413, True), route
+    answer = shelf.post("/collections/poems/explain", json={"query": long, "id": "静夜思"})
+    assert (answer.status_code, "2,000" in answer.text) == (413, True)
