@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from qianru.errors import BadInput, CollectionBusy, CollectionDamaged, CollectionError, ModelMismatch, StorageFailed
+from qianru.index.address import address_of
 from qianru.index.engine import EngineIndex
 from qianru.index.exact import ExactIndex
 from qianru.index.follower import ENGINE, Follower
@@ -34,6 +35,11 @@ DATABASE = "collection.sqlite"
 LOCK, WRITER = "lock", "writer"       # the lock itself, and the number of the process that holds it
 FORGOTTEN_S = 3600     # a draft that nobody has touched for so long was left behind by a process that was killed
 log = logging.getLogger("qianru")
+
+
+def is_collection(place: str | Path) -> bool:
+    """Whether a collection is meant: an address of one, or a folder that holds one."""
+    return address_of(place) is not None or (Path(place) / DATABASE).exists()
 
 
 def make_home(path: Path, given: Given | Sequence[Given], layout: Layout) -> None:

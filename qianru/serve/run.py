@@ -39,9 +39,9 @@ def made(
     for variable in PRIMITIVES:
         os.environ.setdefault(variable, N_PRIMITIVES)
     check_address(options, len(keys))
+    from qianru.index.home import is_collection
     from qianru.serve.models import Given, Models
     from qianru.serve.server import Server
-    from qianru.serve.shelf import is_collection
 
     models = Models(options.limits)
     every = list(map(Given.parse, named))

@@ -146,7 +146,6 @@ class Shelf:
                 return
 
 
-
 def _name_of(place: str) -> str:
     address = address_of(place)
     if address is not None:
