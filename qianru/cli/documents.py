@@ -25,10 +25,9 @@ PLAN = "hybrid"
 @contextmanager
 def opened(place: str | None) -> Iterator[Collection]:
     """The collection to ask: the one there, or one of its own for a folder of documents, brought up to date first."""
-    from qianru.index.address import address_of
-    from qianru.index.home import DATABASE
+    from qianru.index.home import is_collection
 
-    if place is None or address_of(place) is not None or (Path(place) / DATABASE).exists():
+    if place is None or is_collection(place):
         with open_to_read(None if place is None else Path(place)) as library:
             yield library
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,8 @@ def register(app: typer.Typer) -> None:
 
 def cluster(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", help="Lines, rows or passages.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", show_default=False,
+                                          help="Lines, rows or passages; or a collection.")
     ] = None,
     collection: CollectionPath = None,
     where: Where = None,
@@ -84,6 +86,7 @@ def cluster(
     Texts are lines of .txt, rows of tables, passages of other files, or the documents of a collection,
     whose vectors are taken as they are.
     """
+    from qianru.index.home import is_collection
     from qianru.use.cluster import cluster as cluster_texts
     from qianru.use.plot import picture_path
     from qianru.use.writing import check_table
@@ -91,6 +94,8 @@ def cluster(
     check_table(output, "Clusters")
     if plot is not None:
         picture_path(plot, page=True)
+    if files and len(files) == 1 and collection is None and is_collection(files[0]):
+        collection, files = files[0], None
     if files and (collection is not None or where is not None):
         raise BadInput("Give files or a collection, not both; --where is for collections.")
     if not files and (model, vectors, text_columns, id_column, encoding) != (None,) * 5:
@@ -119,7 +124,9 @@ def cluster(
 
 
 def dedup(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Lines of .txt; rows of tables.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|COLLECTION...", help="Lines of .txt; rows of tables; documents.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="What is kept: .jsonl, .csv or .txt.")
     ],
@@ -173,7 +180,7 @@ def dedup(
         now, told = told, None
         return streamed(files, names_in(text_columns), id_column, encoding, now)
 
-    state = [str((path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)) for path in files if path.exists()]
+    state = [_state(path) for path in files]
     bars = _Bars()
     with bars:
         report = deduplicate(read, output, plan, groups=groups, key="".join([*state, str(text_columns), str(id_column),
@@ -204,6 +211,16 @@ def _check_apart(files: Sequence[Path], *outputs: Path | None) -> None:
             raise BadInput(f"'{path}' is read or written already; rows of it that cannot be read would be lost. Give "
                            "another name.")
         taken.add(path.resolve())
+
+
+def _state(path: Path) -> str:
+    """What is another when the texts are."""
+    from qianru.index.home import is_collection
+
+    if is_collection(path):
+        with open_to_read(path, to_search=False) as library:
+            return str((path.resolve(), library.sequence or time.time_ns()))      # on a server nobody counts changes
+    return str((path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)) if path.exists() else ""
 
 
 class _Bars:
@@ -256,12 +273,13 @@ def named_texts(
 ) -> Iterator[tuple[str, str]]:
     """(id, text) of lines, rows, and passages of files that have neither; problems are told on stderr."""
     from qianru.cli.reading import PASSAGE_CHARS
+    from qianru.index.home import is_collection
     from qianru.text.chunk import chunk
     from qianru.text.read.stream import has_rows
 
     problems: list[str] = []
     for file in files:
-        if not file.is_dir() and has_rows(file):
+        if is_collection(file) or (not file.is_dir() and has_rows(file)):
             for source in streamed([file], names_in(text_columns), id_column, encoding, problems):
                 yield source.id or f"{source.path}:{source.line}", source.text
         else:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qianru.cli.layout import one_line
+from qianru.cli.options import open_to_read
 from qianru.cli.terminal import note
-from qianru.errors import BadFile, UnknownName
+from qianru.errors import BadFile, BadInput, UnknownName
 
 if TYPE_CHECKING:
-    from qianru.text.read import Row, Source
+    from qianru.text.read import Problem, Row, Source
 
 NAME_COLUMNS = ("name", "title", "id", "名称", "标题", "名字", "编号")
 PASSAGE_CHARS = 300       # as qianru index cuts them
@@ -83,14 +84,23 @@ def streamed(
     files: Sequence[Path], columns: Sequence[str] | None, id_column: str | None, encoding: str | None,
     problems: list[str] | None,
 ) -> Iterator[Source]:
-    """Every line or row; what cannot be read is noted in problems, the first of them on stderr too.
+    """Every line, row or document of a collection; what cannot be read is noted in problems, and on stderr at first.
 
     problems: None where they are told already
     """
+    from qianru.index.home import is_collection
     from qianru.text.read import Problem
     from qianru.text.read.stream import stream_file
 
-    streams = [stream_file(file, text_columns=columns, id_column=id_column, encoding=encoding) for file in files]
+    streams: list[Iterator[Source | Problem]] = []
+    for file in files:
+        if not is_collection(file):
+            streams.append(stream_file(file, text_columns=columns, id_column=id_column, encoding=encoding))
+        elif (columns, id_column, encoding) == (None, None, None):
+            streams.append(_documents(file))
+        else:
+            raise BadInput(f"{file} is a collection, whose documents have their texts and ids. Leave out the columns "
+                           "and the encoding.")
     for stream in streams:
         for source in stream:
             if not isinstance(source, Problem):
@@ -99,6 +109,13 @@ def streamed(
                 problems.append(str(source))
                 if len(problems) <= PROBLEMS_SHOWN:
                     note(f"warning: {one_line(str(source))}")
+
+
+def _documents(path: Path) -> Iterator[Source]:
+    from qianru.use.material import documents_of
+
+    with open_to_read(path, to_search=False) as library:
+        yield from documents_of(library)
 
 
 def told_problems(problems: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, zip_longest
 from pathlib import Path
@@ -19,6 +19,7 @@ from qianru.models.embedding_reader import StoredEmbeddings
 from qianru.models.lexical import TfIdf
 from qianru.scores import Vectors
 from qianru.text.analyze import SEARCH
+from qianru.text.read import Source
 from qianru.types import Embeddings, Kind, Progress, SparseRows
 
 
@@ -141,6 +142,15 @@ def from_collection(
     else:
         vectors = np.concatenate([part for part in parts if not isinstance(part, SparseRows)])
     return Material(ids, texts, (vectors,), collection.model.spec.name)
+
+
+def documents_of(collection: Collection) -> Iterator[Source]:
+    """The documents of a collection as rows of id, text and fields, in the order of first adding, a few at a time."""
+    with collection.entered():
+        for cargo in end_of(collection).each():
+            for document in cargo.documents:
+                yield Source(str(collection.path), document.text, fields=dict(document.fields), id=document.id,
+                             columns=("text",), row={"id": document.id, "text": document.text, **document.fields})
 
 
 def _vectors(cargo: Cargo, columns: dict[str, int]) -> Vectors:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from qianru import Collection, Document
+
 from .conftest import Qianru
 
 pytest.importorskip("sklearn")
@@ -102,6 +104,22 @@ def test_what_is_kept_is_as_it_was_read(notes: Path, qianru: Qianru) -> None:
     assert qianru("dedup", "b.csv", "-o", "kept.jsonl").code == 0
     kept = Path("kept.jsonl").read_text("utf-8").splitlines()
     assert json.loads(kept[0]) == {"标题": "甲", "正文": DISHES[0], "价": 1.1}
+
+
+def test_a_collection_is_read_as_files_are(indexed: Path, qianru: Qianru) -> None:
+    twin = "电子发票在发货以后，发送到邮箱！\n如果没有收到发票，請聯繫客服。"
+    with Collection.open(".qianru") as library:
+        library.add([Document("twin", twin, {"year": 2024, "tags": ["票"]})])
+    told = qianru("dedup", ".qianru", "-o", "kept.jsonl", "--groups", "groups.jsonl", "--keep", "last", "--json")
+    assert (told.code, told.json()["n_texts"], told.json()["n_kept"]) == (0, 5, 4)
+    kept = [json.loads(line) for line in Path("kept.jsonl").read_text("utf-8").splitlines()]
+    assert kept[-1] == {"id": "twin", "text": twin, "year": 2024, "tags": ["票"]}
+    group = json.loads(Path("groups.jsonl").read_text("utf-8"))
+    assert (group["kept"]["id"], group["duplicates"][0]["id"]) == ("twin", "notes/发票.txt#1")
+    assert qianru("count").out == "5\n"
+    assert qianru("cluster", ".qianru", "-n", "2", "--json").json()["model"] == "bm25"
+    assert "Leave out the columns" in qianru("dedup", ".qianru", "-o", "k.txt", "--id", "year").err
+    assert "notes is a folder" in qianru("dedup", "notes", "-o", "k.txt").err
 
 
 def test_results_go_to_folders_that_are_made(table: Path, qianru: Qianru) -> None:

@@ -32,6 +32,8 @@ def stream_file(
     Raises BadInput for a file of another kind, BadFile if it cannot be read.
     """
     file = Path(file)
+    if file.is_dir():
+        raise BadInput(f"{file} is a folder. Name the files in it, or index them with qianru index.")
     if not has_rows(file):
         raise BadInput(f"{file} has no lines or rows to take one by one. Those of .txt, .csv, .tsv, .jsonl and .json "
                        "have; index documents of other kinds with qianru index.")
