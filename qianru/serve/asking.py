@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -172,9 +173,12 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def aside(request: Request, work: Callable[[], T]) -> T:
-    """What the work gives, done in a thread, so that others are answered meanwhile; finished even if nobody waits."""
-    doing = asyncio.get_running_loop().run_in_executor(server_of(request).readers, work)
+async def aside(request: Request, work: Callable[[], T], pool: Executor | None = None) -> T:
+    """What the work gives, done in a thread, so that others are answered meanwhile; finished even if nobody waits.
+
+    pool: whose threads; else those that read and write
+    """
+    doing = asyncio.get_running_loop().run_in_executor(pool or server_of(request).readers, work)
     return await asyncio.shield(doing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -34,6 +35,7 @@ from qianru.types import Document, Hit
 
 router = APIRouter(tags=["Collections"], route_class=Direct)
 ADDED_AT_ONCE = 32          # documents; between them others are let in
+SOON_S = 0.2                # that a list of collections waits for one that is busy
 T = TypeVar("T")
 Value: TypeAdapter[Any] = TypeAdapter(str | int | float | bool | list[str] | list[int] | list[float])
 
@@ -119,11 +121,10 @@ class ExplainAsked(Form):
     {"name": "laws", "n_documents": 1260, "kinds": ["dense", "sparse"], "model": "bm25 + m3e-base",
      "writable": True}]}))
 async def collections(request: Request) -> Response:
-    """The collections that this server has."""
-    server = server_of(request)
-    told = [await ask(request, opened, lambda opened=opened: _told(server, opened))  # type: ignore[misc]
-            for opened in shelf_of(request)]
-    return json_answer({"collections": told})
+    """The collections that this server has. Of one that is busy, as many documents as it last had."""
+    every = list(shelf_of(request))
+    await asyncio.gather(*map(_count, every))
+    return json_answer({"collections": [_told(server_of(request), opened) for opened in every]})
 
 
 @router.post("/collections", status_code=201, openapi_extra=takes(CollectionAsked),
@@ -134,8 +135,8 @@ async def create(request: Request) -> Response:
     server, shelf = server_of(request), shelf_of(request)
     check_writing(server)
     named = [body.model] if isinstance(body.model, str) else body.model
-    opened = await aside(request, lambda: shelf.create(body.name, named))
-    return json_answer(await ask(request, opened, lambda: _told(server, opened)), 201)
+    opened = await aside(request, lambda: shelf.create(body.name, named), server.changes)
+    return json_answer(_told(server, opened), 201)
 
 
 @router.get("/collections/{name}", responses=answers({"name": "laws", "n_documents": 1260, "kinds": ["dense"]}))
@@ -147,7 +148,7 @@ async def one(request: Request, name: str) -> Response:
         facts = opened.library.info()
         for place in ("path", "named_models"):      # nobody's business
             facts.pop(place, None)
-        return {**facts, **_told(server, opened)}
+        return {**facts, **_told(server, opened), "n_documents": facts["n_documents"]}
 
     return json_answer(await ask(request, opened, told))
 
@@ -155,10 +156,10 @@ async def one(request: Request, name: str) -> Response:
 @router.delete("/collections/{name}", responses=answers({"deleted": "laws"}))
 async def delete(request: Request, name: str) -> Response:
     """Removes a collection and all its documents from the disk."""
-    check_writing(server_of(request))
-    shelf = shelf_of(request)
-    await aside(request, lambda: shelf.delete(name))
-    server_of(request).maps.forget(name)
+    server = server_of(request)
+    check_writing(server)
+    await aside(request, lambda: server.shelf.delete(name), server.changes)
+    server.maps.forget(name)
     return json_answer({"deleted": name})
 
 
@@ -183,7 +184,6 @@ async def add(request: Request, name: str) -> Response:
         part = documents[at : at + ADDED_AT_ONCE]
         made = await ask(request, opened, lambda part=part: opened.library.add(part))  # type: ignore[misc]
         report = made if report is None else report + made
-        opened.n_changes += 1
     assert report is not None
     return json_answer({"added": report.added, "updated": report.updated, "unchanged": report.unchanged})
 
@@ -195,7 +195,6 @@ async def remove(request: Request, name: str) -> Response:
     opened = writable(request, name)
     check_count(server_of(request).limits, len(body.ids), "ids")
     deleted = await ask(request, opened, lambda: opened.library.delete(body.ids))
-    opened.n_changes += 1
     return json_answer({"deleted": deleted})
 
 
@@ -320,12 +319,19 @@ def _hit(opened: OpenCollection, query: str, hit: Hit, explain: bool) -> dict[st
     return told
 
 
+async def _count(opened: OpenCollection) -> None:
+    try:
+        async with asyncio.timeout(SOON_S):
+            opened.n_documents = await opened.desk.ask(lambda items: [opened.library.count()])
+    except (TimeoutError, RequestRefused):
+        pass                    # it is busy, or being closed; nobody waits for that to see what else there is
+
+
 def _told(server: Server, opened: OpenCollection) -> dict[str, Any]:
     library = opened.library
-    spec = library.model.spec
     may = opened.writable and server.options.allow_write
-    return {"name": opened.name, "n_documents": library.count(), "kinds": library.kinds, "model": spec.name,
-            "writable": may}
+    return {"name": opened.name, "n_documents": opened.n_documents, "kinds": library.kinds,
+            "model": library.model.spec.name, "writable": may}
 
 
 def _document(document: Document) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from qianru.use.ask.chat import Chat
 from qianru.use.map import Maps
 
 log = logging.getLogger("qianru.serve")
-READERS = 2         # threads that tokenize long requests; the tokenizer gives Python's lock back
+READERS = 2         # the tokenizer gives Python's lock back
 
 
 @dataclass(eq=False)
@@ -37,6 +37,7 @@ class Server:
     """One running server.
 
     chat: the model that writes answers;  shelf: its collections;  maps: of them
+    readers: threads that read and write what is large;  changes: the one that makes and deletes collections
     ready: whether it takes requests;  held_bytes: of bodies;  n_requests, n_answers: in the house, being written
     """
 
@@ -52,11 +53,13 @@ class Server:
     maps: Maps = field(default_factory=Maps)
     metrics: Metrics = field(init=False)
     readers: ThreadPoolExecutor = field(init=False)
+    changes: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.models, self.options.collections)
         self.metrics = Metrics(lambda: self.models.lines, lambda: self.n_requests)
         self.readers = ThreadPoolExecutor(READERS, "qianru-reader")
+        self.changes = ThreadPoolExecutor(1, "qianru-shelf")
 
     def start(self) -> None:
         """Starts the workers; from now on it takes requests."""
@@ -70,6 +73,7 @@ class Server:
         """Finishes what it has taken, and gives everything back."""
         self.ready = False
         self.maps.close()
+        self.changes.shutdown()
         self.shelf.close()
         if not self.models.stop(self.options.stop_s):
             log.error("Not all that was taken could be finished within %g seconds.", self.options.stop_s)

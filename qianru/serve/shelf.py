@@ -26,12 +26,16 @@ log = logging.getLogger("qianru.serve")
 
 
 class OpenCollection:
-    """A collection that is served. library: it;  desk: the thread inside it;  n_changes: made through this server"""
+    """A collection that is served.
+
+    library: it;  desk: the thread inside it;  own: it lies in the shelf's folder
+    n_documents: when they were last counted
+    """
 
     def __init__(self, name: str, library: Collection, *, writable: bool, own: bool) -> None:
         self.name, self.library, self.writable, self.own = name, library, writable, own
+        self.n_documents = library.count()
         self.desk = Desk(name)
-        self.n_changes = 0
 
     def close(self) -> None:
         """Does what waits and gives everything back."""
@@ -40,7 +44,10 @@ class OpenCollection:
 
 
 class Shelf:
-    """The collections by their names. folder: where new ones are made, None where none can be"""
+    """The collections by their names; one thread at a time makes and deletes some.
+
+    folder: where new ones are made, None where none can be
+    """
 
     def __init__(self, models: Models, folder: Path | None = None) -> None:
         self.models, self.folder = models, folder

@@ -61,6 +61,12 @@ def test_what_there_is_is_listed(shelf: httpx.Client) -> None:
     assert "path" not in facts
 
 
+def test_a_collection_that_is_busy_does_not_hold_up_the_list(shelf: httpx.Client, open_server: Server) -> None:
+    with open_server.shelf.get("poems").library.entered():              # nobody else is let in meanwhile
+        told = shelf.get("/collections", timeout=10).json()["collections"]
+        assert [(one["name"], one["n_documents"]) for one in told] == [("poems", 6)]
+
+
 def test_a_search_finds_what_it_finds_offline(shelf: httpx.Client, open_server: Server) -> None:
     got = shelf.post("/collections/poems/search", json={"query": "明月", "k": 3}).json()["results"][0]
     own = open_server.shelf.get("poems").library.search("明月", 3)
@@ -186,6 +192,31 @@ def test_a_collections_life(shelf: httpx.Client, open_server: Server) -> None:
     assert shelf.delete("/collections/诗").json() == {"deleted": "诗"}
     assert not folder.exists()
     assert shelf.get("/collections/诗").status_code == 404
+
+
+def test_changes_of_the_shelf_come_one_after_another_and_what_was_taken_is_finished(
+    shelf: httpx.Client, open_server: Server
+) -> None:
+    new = {"name": "诗", "model": "bm25"}
+    assert shelf.post("/collections", json=new).status_code == 201
+    shelf.post("/collections/诗/documents", json={"documents": [{"text": "春眠不觉晓"}]})
+    opened = open_server.shelf.get("诗")
+    with ThreadPoolExecutor(4) as pool:
+        with opened.library.entered():
+            found = pool.submit(shelf.post, "/collections/诗/search", json={"query": "春"})
+            until(lambda: not opened.desk._errands and open_server.n_requests == 1)
+            first = pool.submit(shelf.delete, "/collections/诗")
+            until(lambda: "诗" not in [one.name for one in open_server.shelf])
+            second = pool.submit(shelf.delete, "/collections/诗")
+            again = pool.submit(shelf.post, "/collections", json=new)
+            until(lambda: open_server.n_requests == 4)
+            assert shelf.post("/collections/诗/search", json={"query": "春"}).status_code == 404
+        assert len(found.result().json()["results"][0]["hits"]) == 1
+        assert first.result().status_code == 200
+        after = (second.result().status_code, again.result().status_code)
+    assert after in ((404, 201), (200, 201))        # whichever came first
+    assert shelf.get("/collections/诗").status_code == (200 if after[0] == 404 else 404)
+    shelf.delete("/collections/诗")
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b", "a" * 65, "x\n"])
