@@ -111,7 +111,7 @@ def qianru(n: int, n_queries: int) -> dict[str, Any]:
 
         def by_effort(effort: int) -> Search:
             def hybrid(i: int) -> Sequence[int]:
-                engine.GRAPH_EFFORT = effort
+                engine.SEARCH_EFFORT = effort
                 found = retrieve(plan, shelf, Asked([texts[i]], ones[i], ("dense", "sparse"), K), DEEP)[0]
                 ids, _ = fuse(plan, found)
                 return (ids[:K] - 1).tolist()
@@ -120,10 +120,10 @@ def qianru(n: int, n_queries: int) -> dict[str, Any]:
         def by_words(i: int) -> Sequence[int]:
             return (follower.search(ones[i], "sparse", DEEP, None)[0].ids - 1).tolist()
 
-        usual = engine.GRAPH_EFFORT, engine.EFFORT_FOR
+        usual = engine.SEARCH_EFFORT, engine.EFFORT_FOR
         engine.EFFORT_FOR = n               # so that the effort is what is said, whatever the size
         figures = measured({effort: by_effort(effort) for effort in EFFORTS}, by_words, matrix, dense)
-        engine.GRAPH_EFFORT, engine.EFFORT_FOR = usual
+        engine.SEARCH_EFFORT, engine.EFFORT_FOR = usual
         figures["dense_only"] = rate(lambda i: follower.search(asked(dense[i : i + 1]), "dense", K, None), n_queries)
         figures["words_only"] = rate(by_words, n_queries)
         figures["from_text_to_text"] = rate(lambda i: collection.search(texts[i], K), n_queries)
