@@ -99,8 +99,11 @@ def serve(
 
     options = Options(host, port, tuple(host_name or ()), open_to_all, allow_write, collections, tuple(cors or ()),
                       stop_s, limits_of(limit or ()))
-    server = run.made(names or (), options, keyring.from_environment(keys), _runtime(precision, threads, max_tokens),
+    known = keyring.from_environment(keys)
+    server = run.made(names or (), options, known, _runtime(precision, threads, max_tokens),
                       Chat.from_environment(chat_url, chat_model))
+    if known.wanted and not len(known):
+        note(f"{keys} holds no key yet, so nobody is let in. Make one: qianru keys new NAME --keys {keys}")
     note(f"Serving {', '.join(one.name for one in (*server.models, *server.shelf))} at http://{host}:{port}")
     run.serve(server)
 

@@ -28,7 +28,7 @@ from qianru.serve.bounds import (
     plan_of,
 )
 from qianru.serve.forms import Direct, Form, answers, takes
-from qianru.serve.options import Limits, is_loopback
+from qianru.serve.options import Limits
 from qianru.serve.server import Server, note_of, server_of
 from qianru.serve.shelf import OpenCollection, Shelf
 from qianru.types import Document, Hit
@@ -287,11 +287,9 @@ def writable(request: Request, name: str) -> OpenCollection:
 
 
 def check_writing(server: Server) -> None:
-    """Raises RequestRefused unless requests may change collections: by --allow-write, and with keys or locally."""
-    options = server.options
-    if not options.allow_write or not (server.keys.wanted or is_loopback(options.host)):
-        raise RequestRefused("Requests may not change anything here. Start the server with --allow-write, and with "
-                             "--keys where others can reach it.", 403)
+    """Raises RequestRefused unless requests may change collections; options.check_address says to whom that is open."""
+    if not server.options.allow_write:
+        raise RequestRefused("Requests may not change anything here. Start the server with --allow-write.", 403)
 
 
 async def ask(request: Request, opened: OpenCollection, work: Callable[[], T]) -> T:

@@ -94,8 +94,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_address(options: Options, n_keys: int) -> None:
-    """Raises BadInput for a server that anybody could ask without a key and without its owner having said so."""
-    if not is_loopback(options.host) and not n_keys and not options.open:
-        raise BadInput(f"Anyone who reaches {options.host}:{options.port} could ask without a key. Make one with "
-                       "qianru keys new NAME --keys FILE and serve with --keys FILE; or say --open if that is meant.")
+def check_address(options: Options, has_keys: bool) -> None:
+    """Raises BadInput for a server that anybody could ask without a key and without its owner having said so.
+
+    What anybody can ask nobody may change: a browser's page from anywhere could, on this machine too.
+    """
+    if has_keys:
+        return
+    where = f"{options.host}:{options.port}"
+    if not is_loopback(options.host) and not options.open:
+        raise BadInput(f"Anyone who reaches {where} could ask without a key. Make one with qianru keys new NAME --keys "
+                       "FILE and serve with --keys FILE; or say --open if that is meant.")
+    if options.allow_write and (options.open or "*" in options.cors):
+        raise BadInput(f"Anyone who reaches {where} could change and delete collections there. Make a key with qianru "
+                       "keys new NAME --keys FILE and serve with --keys FILE; or leave out --allow-write, or what "
+                       "opens the server (--open, --cors '*').")

@@ -38,7 +38,7 @@ def made(
     require("fastapi", "serve", "Serving")
     for variable in PRIMITIVES:
         os.environ.setdefault(variable, N_PRIMITIVES)
-    check_address(options, len(keys))
+    check_address(options, keys.wanted)
     from qianru.index.home import is_collection
     from qianru.serve.models import Given, Models
     from qianru.serve.server import Server

@@ -91,10 +91,18 @@ def test_a_file_that_holds_no_keys_is_named_with_the_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_a_server_that_others_can_reach_wants_keys_or_to_be_told(host: str) -> None:
     with pytest.raises(BadInput, match="without a key"):
-        check_address(Options(host=host), n_keys=0)
-    check_address(Options(host=host), n_keys=1)
-    check_address(Options(host=host, open=True), n_keys=0)
-    check_address(Options(host="127.0.0.1"), n_keys=0)
+        check_address(Options(host=host), has_keys=False)
+    check_address(Options(host=host), has_keys=True)
+    check_address(Options(host=host, open=True), has_keys=False)
+    check_address(Options(host="127.0.0.1"), has_keys=False)
+
+
+@pytest.mark.parametrize("opened", [{"host": "0.0.0.0", "open": True}, {"open": True}, {"cors": ("*",)}])
+def test_what_anybody_can_ask_nobody_may_change(opened: Any) -> None:
+    with pytest.raises(BadInput, match="could change and delete collections there"):
+        check_address(Options(**opened, allow_write=True), has_keys=False)
+    check_address(Options(**opened, allow_write=True), has_keys=True)
+    check_address(Options(allow_write=True), has_keys=False)     # only this machine can ask
 
 
 def test_pages_of_other_sites_may_not_ask_unless_they_are_allowed() -> None:
