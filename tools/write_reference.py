@@ -70,7 +70,7 @@ def _commands(prefix: str, group: Any) -> list[tuple[str, Any]]:
 
 def _told(name: str, command: Any) -> str:
     context = command.make_context(name, [], resilient_parsing=True)
-    usage = " ".join([name, *command.collect_usage_pieces(context)]).replace("[[", "[").replace("]]", "]")
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
     lines = [f"## {name}\n", _plain(inspect.cleandoc(command.help or "")) + "\n", f"    {usage}\n"]
     rows = [told for one in command.params if "--help" not in one.opts and (told := one.get_help_record(context))]
     if rows:

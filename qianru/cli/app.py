@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from typing import Annotated
@@ -57,12 +58,25 @@ for room in (indexing, searching, asking, comparing, recommending, reranking, em
     room.register(app)
 
 
+def _let_flow(typed: typer.Typer) -> None:
+    """Makes one line of each paragraph of help pages: rich would keep the sources' line ends in narrower terminals."""
+    for command in typed.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in typed.registered_groups:
+        if group.typer_instance is not None:
+            _let_flow(group.typer_instance)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         import qianru
 
         print(f"qianru {qianru.__version__}")
         raise typer.Exit
+
+
+_let_flow(app)
 
 
 @app.callback()

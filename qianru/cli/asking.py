@@ -38,11 +38,11 @@ def register(app: typer.Typer) -> None:
 
 def ask(
     place: Annotated[
-        str | None, typer.Argument(metavar="[FOLDER|COLLECTION]", help="Documents, which are indexed first, or a "
+        str | None, typer.Argument(metavar="FOLDER|COLLECTION", help="Documents, which are indexed first, or a "
                                    "collection; else the collection here.", show_default=False)
     ] = None,
     question: Annotated[
-        str | None, typer.Argument(metavar="[QUESTION]", help="None: questions are read until an empty line.",
+        str | None, typer.Argument(metavar="QUESTION", help="None: questions are read until an empty line.",
                                    show_default=False)
     ] = None,
     chat_url: Annotated[

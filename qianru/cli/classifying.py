@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qianru.cli.grouping import GROUPS, IdColumn, TextColumns, named_texts
-from qianru.cli.layout import one_line
+from qianru.cli.layout import counted, one_line
 from qianru.cli.options import AsJson, Encoding, examples
 from qianru.cli.reading import names_in, streamed, told_problems
 from qianru.cli.terminal import note, progress, show, show_json, stdout
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Tables with texts and their labels.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Tables with texts and their labels.")],
     label: Annotated[str, typer.Option("--label", "-l", metavar="COLUMN", help="What holds the label.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the classifier goes.")],
     model: Annotated[
@@ -71,12 +71,14 @@ def fit(
     80 % are right.
     """
     from qianru.models import load
+    from qianru.models.files import check_place
     from qianru.use.classify import fit_classifier
     from qianru.use.classify.pictures import draw_confusion
     from qianru.use.plot import picture_path
 
     if plot is not None:
         picture_path(plot, page=True)
+    check_place(output)
     texts, labels = _labelled(files, label, text_columns, encoding)
     loaded = None if model is None else load(model)
     with progress("Learning", "heads") as watch:
@@ -95,7 +97,7 @@ def fit(
 
 def predict(
     classifier: Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="Folder that classify fit wrote.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Lines, rows or passages.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Lines, rows or passages.")],
     output: Output = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", show_default=False,
@@ -120,7 +122,7 @@ def predict(
 
 
 def zero_shot(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Lines, rows or passages.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Lines, rows or passages.")],
     labels: Annotated[str, typer.Option("--labels", "-l", metavar="A,B,…", help="The labels, in words of such texts.")],
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="A model that knows their words.")],
     template: Annotated[
@@ -163,10 +165,12 @@ def _labelled(
         texts.append(source.text)
         labels.append(label)
     told_problems(problems)
+    if not texts and not n_without:
+        raise BadInput("There is no text in these files.")
     if not texts:
         raise UnknownName("column", column, known, f"with labels in {', '.join(map(str, files))}")
     if n_without:
-        note(f"warning: {n_without:,} rows without a text or a '{column}' are left out.")
+        note(f"warning: left out {counted(n_without, 'row')} without a text or a '{column}'.")
     return texts, labels
 
 
@@ -212,7 +216,7 @@ def _tell(found: Predictions, ids: Sequence[str], texts: Sequence[str], output: 
         for _, label, confidence, text in rows[:SHOWN]:
             show(f"{label if label is not None else '-'}\t{confidence:.2f}\t{one_line(text)[:TEXT_CHARS]}")
     abstained = f"; {n_none:,} not sure enough to be labelled" if n_none else ""
-    note(f"{len(rows):,} texts{abstained}" + (f"; written to {output}" if output else
+    note(f"{counted(len(rows), 'text')}{abstained}" + (f"; written to {output}" if output else
          f"; the first {SHOWN} are shown, -o writes all" if len(rows) > SHOWN else ""))
 
 

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def similarity(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="TEXT|FILE...", help="Texts, or files with one text a line.")
+        list[str], typer.Argument(metavar="TEXT|FILE", help="Texts, or files with one text a line.")
     ],
     metric: Annotated[str, typer.Option(help="cosine, dot, euclidean or jaccard.")] = "cosine",
     model: Annotated[

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def embed(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Lines of .txt; rows of tables.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Lines of .txt; rows of tables.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the vectors go.")],
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="How to make vectors.")],
     role: Annotated[str, typer.Option(metavar="document|query", help="What the texts are.")] = "document",

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL...", help="Names or folders; bm25, counts, tfidf, lsa and "
+        list[str] | None, typer.Argument(metavar="MODEL", help="Names or folders; bm25, counts, tfidf, lsa and "
                                          "word2vec are fitted on each task's texts.", show_default=False)
     ] = None,
     task: Annotated[

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qianru.models.base import Fittable
     from qianru.models.vectors import WordVectors
 
-Files = Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Texts to learn from.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE", help="Texts to learn from.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is saved.")]
 Columns = Annotated[
     str | None, typer.Option("--text-columns", metavar="A,B", help="Columns of tables that hold the text.")
@@ -162,7 +162,7 @@ def words(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A fitted model's folder, a word2vec file, or a .npz of vectors.")
     ],
-    words: Annotated[list[str], typer.Argument(metavar="WORD...", help="Words whose neighbours are wanted.")],
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="Words whose neighbours are wanted.")],
     minus: Annotated[
         list[str] | None, typer.Option("--minus", metavar="WORD", help="A word to take away; may be repeated.",
                                        show_default=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qianru.cli.layout import one_line
+from qianru.cli.layout import counted, one_line
 from qianru.cli.options import AsJson, CollectionPath, Encoding, Where, examples, open_to_read
 from qianru.cli.reading import names_in, sources, streamed, told_problems
 from qianru.cli.terminal import note, progress, show, show_json, stdout
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def cluster(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE|FOLDER...", show_default=False,
+        list[Path] | None, typer.Argument(metavar="FILE|FOLDER", show_default=False,
                                           help="Lines, rows or passages; or a collection.")
     ] = None,
     collection: CollectionPath = None,
@@ -125,7 +125,7 @@ def cluster(
 
 def dedup(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE|COLLECTION...", help="Lines of .txt; rows of tables; documents.")
+        list[Path], typer.Argument(metavar="FILE|COLLECTION", help="Lines of .txt; rows of tables; documents.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="What is kept: .jsonl, .csv or .txt.")
@@ -319,13 +319,14 @@ def _show(found: Clustering, material: Material) -> None:
                       Text(central[:CENTRAL_CHARS] + "…" * (len(central) > CENTRAL_CHARS)))
     stdout().print(table)
     alone = int((found.labels < 0).sum())
-    note(f"{len(material.texts):,} texts, {found.k} clusters ({found.criterion}) by {material.model}"
-         + (f"; {alone:,} texts in none" if alone else ""))
+    note(f"{counted(len(material.texts), 'text')}, {counted(found.k, 'cluster')} ({found.criterion}) by "
+         f"{material.model}" + (f"; {counted(alone, 'text')} in none" if alone else ""))
 
 
 def _show_report(report: DedupReport, output: Path) -> None:
     dropped = report.n_texts - report.n_kept
-    show(f"{report.n_texts:,} texts: {report.n_kept:,} kept in {output}, {dropped:,} near-duplicates dropped"
-         + (f" from {report.n_groups:,} groups, the largest of {report.largest:,}" if dropped else ""))
+    show(f"{counted(report.n_texts, 'text')}: {report.n_kept:,} kept in {output}, "
+         f"{counted(dropped, 'near-duplicate')} dropped"
+         + (f" from {counted(report.n_groups, 'group')}, the largest of {report.largest:,}" if dropped else ""))
     if report.n_empty:
-        note(f"{report.n_empty:,} texts hold no letter, digit or character; they are kept.")
+        note(f"Without any letter, digit or character, and kept: {counted(report.n_empty, 'text')}.")

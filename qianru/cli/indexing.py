@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE...", help="What to read; folders as a whole.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILE", help="What to read; folders as a whole.")],
     collection: CollectionPath = None,
     model: Annotated[
         list[str] | None,
@@ -199,7 +199,7 @@ def rebuild(collection: CollectionPath = None, as_json: AsJson = False) -> None:
 
 
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As search and list show them.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="As search and list show them.")],
     collection: CollectionPath = None,
     as_json: AsJson = False,
 ) -> None:

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     models: Annotated[
-        list[str], typer.Argument(metavar="A B...", help="Results: names of models, folders or files.")
+        list[str], typer.Argument(metavar="A B", help="Results: names of models, folders or files.")
     ],
     results: Results = RESULTS,
     train: Annotated[
@@ -91,7 +91,7 @@ def compare(
 
 def report(
     models: Annotated[
-        list[str], typer.Argument(metavar="RESULTS...", help="Results: names of models, folders or files.")
+        list[str], typer.Argument(metavar="RESULTS", help="Results: names of models, folders or files.")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write one page that needs no network.",

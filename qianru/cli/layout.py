@@ -32,6 +32,15 @@ def one_line(text: str) -> str:
     return harmless(_BREAK.sub(lambda gap: _joint(text, gap), text.strip()))
 
 
+def counted(n: int, what: str) -> str:
+    """So many of these.
+
+    >>> counted(1, "text"), counted(2000, "text")
+    ('1 text', '2,000 texts')
+    """
+    return f"{n:,} {what}" + "s" * (n != 1)
+
+
 def harmless(text: str) -> str:
     """The text without control characters but line breaks and tabs.
 

@@ -69,9 +69,11 @@ def passages_of(paths: Sequence[Path], text_columns: str | None, encoding: str |
 
 def sources(paths: Sequence[Path], text_columns: Sequence[str] | None, encoding: str | None) -> Iterator[Source]:
     """What can be read of files and of all files in folders; the rest is told on stderr."""
-    from qianru.text.read import Problem, read_file, read_folder
+    from qianru.text.read import Problem, read_file, read_folder, scan
 
     for path in paths:
+        if not path.exists():
+            scan(path)          # says what is missing
         read = read_folder if path.is_dir() else read_file
         for source in read(path, text_columns=text_columns, encoding=encoding):
             if isinstance(source, Problem):

@@ -10,7 +10,7 @@ import typer
 
 from qianru.cli.comparing import describing_model
 from qianru.cli.cutting import StopWords, UserWords, own_words
-from qianru.cli.layout import one_line
+from qianru.cli.layout import counted, one_line
 from qianru.cli.options import AsJson, Encoding, ItemName, examples
 from qianru.cli.reading import items_of
 from qianru.cli.terminal import note, progress, show, show_json
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def recommend(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[ITEMS.csv]", help="A table, one item a row.", show_default=False)
+        Path | None, typer.Argument(metavar="ITEMS.csv", help="A table, one item a row.", show_default=False)
     ] = None,
     item: Annotated[
         list[str] | None, typer.Option("--item", "-i", show_default=False, help="An item's name, or its beginning. "
@@ -128,7 +128,7 @@ def _learned(
                                 seed=seed, progress=watch)
     made = learned.recommender
     unseen = int((made.seen[: len(names)] == 0).sum()) if names else 0
-    note(f"{len(sessions):,} sessions of {int((made.seen > 0).sum()):,} items"
+    note(f"{counted(len(sessions), 'session')} of {counted(int((made.seen > 0).sum()), 'item')}"
          + (f"; {unseen:,} of the table's items are in none" if names else "")
          + (f"; {len(made.names) - len(names):,} are in sessions only, without a text" if names
             and len(made.names) > len(names) else ""))
@@ -180,7 +180,7 @@ def _show_found(made: Recommender, items: Sequence[str], found: Sequence[Recomme
 
 
 def _why(made: Recommender, one: Recommended) -> str:
-    seen = f"in {one.seen:,} sessions" if one.seen else "in no session yet"
+    seen = f"in {counted(one.seen, 'session')}" if one.seen else "in no session yet"
     return seen if made.texts is None else f"text {one.text:.2f}, behaviour {one.behaviour:.2f}, {seen}"
 
 

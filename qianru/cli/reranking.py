@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def rerank(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")],
     inputs: Annotated[
-        list[str], typer.Argument(metavar="TEXT|FILE...", help="Texts, or files with one text a line.")
+        list[str], typer.Argument(metavar="TEXT|FILE", help="Texts, or files with one text a line.")
     ],
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="A reranker.")],
     k: Annotated[

@@ -96,7 +96,7 @@ def train(
 
 def pretrain(
     model: Annotated[str, typer.Argument(help="An encoder, or new:LAYERSxWIDTH for one drawn at random.")],
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Texts.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is written.")],
     task: Annotated[str, typer.Option(help="mlm, retromae or dupmae.")] = "retromae",
     vocab: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=(
@@ -188,7 +188,7 @@ def mine(
 
 
 def merge(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders or names, of one shape.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Folders or names, of one shape.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the model is written.")],
     weights: Annotated[str | None, typer.Option(metavar="W,W", show_default="all alike", help=(
         "Of each model, brought to a sum of 1."))] = None,

@@ -131,10 +131,7 @@ def write_folder(folder: Path, stored: Stored) -> None:
 
     Raises BadInput if something that is no model stands there, StorageFailed if the disk is full or read-only.
     """
-    folder = Path(folder).absolute()
-    if folder.is_symlink():
-        folder = folder.resolve()   # the link stays, what it points to is replaced
-    _refuse_to_bury(folder)
+    folder = check_place(folder)
     new = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
     old = _old(folder)
     try:
@@ -241,17 +238,23 @@ def _is_entry(name: str, entry: object) -> bool:
     )
 
 
-def _refuse_to_bury(folder: Path) -> None:
-    """Raises BadInput if writing here would delete something that no model wrote."""
+def check_place(folder: Path) -> Path:
+    """Where a model that is saved to the folder goes: to itself, or where a link leads, which stays.
+
+    Raises BadInput if writing there would delete something that no model wrote.
+    """
+    folder = Path(folder).absolute()
+    if folder.is_symlink():
+        folder = folder.resolve()
     if not folder.name:
         raise BadInput(f"A model cannot be saved to {folder}. Name a folder of its own.")
     if not folder.exists():
-        return
+        return folder
     if not folder.is_dir():
         raise BadInput(f"{folder} is a file; a model is saved to a folder. Choose another name.")
     present = {path.name for path in folder.iterdir()}
     if not present:
-        return
+        return folder
     if CARD not in present:
         raise BadInput(f"{folder} is not empty and holds no model; saving there would delete {sorted(present)[0]}. "
                        "Choose a new folder.")
@@ -259,6 +262,7 @@ def _refuse_to_bury(folder: Path) -> None:
     if foreign:
         raise BadInput(f"{folder} holds {foreign[0]}, which no model wrote; saving there would delete it. "
                        "Move it away, or choose a new folder.")
+    return folder
 
 
 def _write_plainly(folder: Path, stored: Stored) -> None:

@@ -34,8 +34,7 @@ def threshold_for(scores: Sequence[float] | FloatArray, relevant: Sequence[bool]
     values, right = np.asarray(scores, np.float64), np.asarray(relevant, bool)
     if values.ndim != 1 or values.shape != right.shape:
         raise ShapeMismatch(f"{values.shape} scores do not fit {right.shape} labels one to one.")
-    if not 0 < precision <= 1:
-        raise BadInput(f"A precision lies above 0 and at most at 1, not at {precision}.")
+    check_precision(precision)
     if not np.isfinite(values).all():
         raise BadInput("A score is not a finite number.")
     if not right.any():
@@ -48,3 +47,9 @@ def threshold_for(scores: Sequence[float] | FloatArray, relevant: Sequence[bool]
         raise BadInput(f"No threshold reaches a precision of {precision:.3f}; the best is {best:.3f}.")
     return Threshold(float(cuts.levels[place]), float(n_right[place] / kept[place]),
                      float(n_right[place] / n_right[-1]))
+
+
+def check_precision(precision: float) -> None:
+    """BadInput for what no share can be."""
+    if not 0 < precision <= 1:
+        raise BadInput(f"A precision lies above 0 and at most at 1, not at {precision}.")

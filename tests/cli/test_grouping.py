@@ -81,7 +81,7 @@ def test_near_duplicates_are_dropped_and_told(table: Path, qianru: Qianru) -> No
     kept = [json.loads(line) for line in Path("kept.jsonl").read_text("utf-8").splitlines()]
     assert kept[-1] == {"正文": "紅燒肉，要用五花肉慢燉！", "topic": "菜", "date": "2024-01-11"}
     shown = qianru("dedup", "rows.jsonl", "-o", "kept.csv")
-    assert "10 kept in kept.csv, 1 near-duplicates dropped from 1 groups" in shown.out
+    assert "10 kept in kept.csv, 1 near-duplicate dropped from 1 group," in shown.out
     assert Path("kept.csv").read_text("utf-8").splitlines()[0] == "正文,topic,date"
 
 
@@ -156,7 +156,7 @@ def test_labels_as_pandas_and_json_write_them(notes: Path, qianru: Qianru) -> No
                                          zip(DISHES + MATCHES, given, strict=True)), "utf-8")
     fitted = qianru("classify", "fit", "a.jsonl", "-l", "label", "-o", "m", "--json")
     assert set(fitted.json()["labels"]) == {"0", "1", "true"}
-    assert "4 rows without a text or a 'label' are left out" in fitted.err
+    assert "left out 4 rows without a text or a 'label'" in fitted.err
     Path("a.jsonl").write_text('{"text": "红烧肉", "label": ["菜", "肉"]}', "utf-8")
     assert "a.jsonl:1 is no label but a list" in qianru("classify", "fit", "a.jsonl", "-l", "label", "-o", "m").err
 
@@ -176,6 +176,7 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("cluster -c notes -m bm25", "taken as they are"),
     ("cluster rows.jsonl --method kmean", "Did you mean 'kmeans'"),
     ("cluster none.jsonl", "no file none.jsonl"),
+    ("cluster none.md", "no file or folder none.md"),
     ("dedup rows.jsonl -o k.docx", "ends in"),
     ("dedup rows.jsonl -o k.txt --threshold 0.4", "above 0.5"),
     ("dedup rows.jsonl -o k.txt --threshold 0", "above 0.5"),
@@ -190,6 +191,8 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("dedup none.jsonl -o k.txt", "no file none.jsonl"),
     ("classify fit rows.jsonl --label topc -o m", "Did you mean 'topic'"),
     ("classify fit rows.jsonl --label date -o m", "one only has"),
+    ("classify fit rows.jsonl --label topic -o notes", "holds no model; saving there would delete"),
+    ("classify fit rows.jsonl --label topic -o m --precision 2", "at most at 1, not at 2.0"),
     ("classify predict none rows.jsonl", "not a model folder"),
     ("classify predict notes rows.jsonl", "not a model folder"),
     ("classify zero-shot rows.jsonl --labels 一 -m bm25", "at least two labels"),

@@ -189,6 +189,7 @@ def test_sessions_are_read_from_every_format(name: str, content: str, tmp_path: 
     ("s.csv", "user,item,time\nu,甲,\n", "has no time"),
     ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", r"'nan' \(event 2 of .* neither a number nor a date"),
     ("s.txt", "\n", "It is empty"),
+    ("s.zip", "甲 乙", r"They stand in files that end in \.txt"),
     ("s.jsonl", "{oops\n", "Sessions are read whole"),
 ])
 def test_what_is_no_session_is_told_with_its_place(name: str, content: str, message: str, tmp_path: Path) -> None:

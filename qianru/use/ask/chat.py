@@ -45,8 +45,9 @@ class Chat:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            raise BadInput(f"'{parts.scheme}://{parts.hostname or ''}' is not the address of a chat endpoint: it "
-                           "begins with https:// and holds no key, e.g. http://localhost:11434/v1")
+            told = f"'{parts.scheme}://{parts.hostname}'" if parts.hostname else "What is given"     # it may be a key
+            raise BadInput(f"{told} is not the address of a chat endpoint: it begins with https:// and holds no key, "
+                           "e.g. http://localhost:11434/v1")
         if not model:
             raise BadInput(f"A chat model needs the name that {parts.netloc} knows it by. Give --chat-model, or set "
                            "$QIANRU_CHAT_MODEL.")

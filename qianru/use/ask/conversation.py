@@ -33,7 +33,9 @@ class Conversation:
             if said["version"] != VERSION or not all(isinstance(turn[name], str) for turn in turns
                                                      for name in ("question", "text")):
                 raise ValueError("of another version or shape")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except OSError as error:
+            raise BadFile(f"The conversation {path} cannot be read: {error.strerror}. Choose another file.") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadFile(f"{path} is no conversation that qianru ask --save has written: {error!r:.80}. Choose "
                           "another file.") from error
         return cls(path, turns)

@@ -22,7 +22,10 @@ def token_counter(tokenizer: Path | None = None) -> Count:
         content = tokenizer.read_bytes()
     except OSError as error:
         raise BadFile(f"The tokenizer {tokenizer} cannot be read: {error.strerror}. Check the path.") from error
-    ready = parse_tokenizer(content)
+    try:
+        ready = parse_tokenizer(content)
+    except BadFile as error:
+        raise BadFile(f"{tokenizer} is not a tokenizer. Give the tokenizer.json of the chat model.") from error
     ready.no_truncation()
     ready.no_padding()
     return lambda text: len(ready.encode(text, add_special_tokens=False))

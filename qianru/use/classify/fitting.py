@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qianru.errors import BadInput, ShapeMismatch, require
 from qianru.models.base import Fittable, Model, as_texts
 from qianru.types import FloatArray, IntArray, Progress
-from qianru.use.calibrate import threshold_for
+from qianru.use.calibrate import check_precision, threshold_for
 from qianru.use.classify.calibration import calibration_error, fit_calibration
 from qianru.use.classify.classifier import Classifier
 from qianru.use.classify.features import features
@@ -80,6 +80,8 @@ def fit_classifier(
     Calibrated on what 5 folds say of texts that they did not learn from; near-duplicates share a fold.
     Raises BadInput for labels that cannot be learnt or a precision that cannot be reached.
     """
+    if precision is not None:
+        check_precision(precision)
     texts, names = as_texts(texts), checked_labels(texts, labels)
     numbers = {label: number for number, label in enumerate(names)}
     truth = np.array([numbers[label] for label in labels])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qianru.errors import BadInput
-from qianru.use.calibrate import Threshold, threshold_for
+from qianru.use.calibrate import Threshold, check_precision, threshold_for
 from qianru.use.duplicates.finding import similarities
 from qianru.use.labels import numbered_lines
 
@@ -22,6 +22,7 @@ def learnt_threshold(file: Path, precision: float) -> Threshold:
     Raises BadFile where it cannot be read, BadInput for other lines, no pair that is right, or a precision that no
     threshold above 0.5 reaches.
     """
+    check_precision(precision)
     pairs = [_pair(place, line) for place, line in numbered_lines(file)]
     if not pairs:
         raise BadInput(f'{file} holds no pair. Write lines such as {{"left": "…", "right": "…", "same": true}}.')

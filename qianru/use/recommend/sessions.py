@@ -17,6 +17,7 @@ from typing import Any
 
 from qianru.errors import BadFile, BadInput, UnknownName
 from qianru.text.read import Problem, Row, read_file, read_rows
+from qianru.text.read.files import TABLES, kind_of
 from qianru.use.moments import moments
 
 USERS = ("user", "session", "user_id", "session_id", "userid", "sessionid", "用户", "会话")
@@ -61,6 +62,8 @@ def read_sessions(path: str | Path, encoding: str | None = None) -> Sessions:
     path = Path(path)
     if path.suffix.lower() in PLAIN:
         found = Sessions.of(_lines(path, encoding))
+    elif kind_of(path) not in TABLES:
+        raise BadInput(f"{path} holds no sessions. They stand in files that end in .txt, .csv, .tsv or .jsonl.")
     else:
         rows: list[dict[str, Any]] = []
         for row in read_rows(path, encoding):
