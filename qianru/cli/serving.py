@@ -126,7 +126,8 @@ def limits_of(given: Sequence[str]) -> Limits:
         try:
             changed[name] = known[name](value)
         except ValueError:
-            raise BadInput(f"{name} is a number such as {getattr(usual, name)}, not {value!r}.") from None
+            whole = "a whole number" if known[name] is int else "a number"
+            raise BadInput(f"{name} is {whole} such as {getattr(usual, name):g}, not {value!r}.") from None
     return Limits(**changed)  # type: ignore[arg-type]   # each of its own type, as above
 
 

@@ -51,7 +51,8 @@ def read_keys(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} cannot be read as a file of keys: {error}. Make one with: qianru keys new NAME --keys "
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadFile(f"{path} cannot be read as a file of keys: {why}. Make one with: qianru keys new NAME --keys "
                       f"{path}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):

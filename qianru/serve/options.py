@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 
 from qianru.errors import BadInput
+
+ORIGIN = re.compile(r"https?://[^/\s]+|\*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,13 @@ class Options:
     cors: tuple[str, ...] = ()
     stop_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for origin in self.cors:
+            if not ORIGIN.fullmatch(origin):
+                raise BadInput(f"An origin is like https://example.org, without a path, or '*'; {origin!r} is none.")
+        if self.collections is not None and self.collections.exists() and not self.collections.is_dir():
+            raise BadInput(f"Collections lie in a folder, and {self.collections} is a file. Name another place.")
 
 
 def is_loopback(host: str) -> bool:

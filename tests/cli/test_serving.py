@@ -65,7 +65,14 @@ def test_a_port_that_is_taken_ends_in_an_error(served: tuple[str, subprocess.Pop
     done = subprocess.run([sys.executable, "-m", "qianru", "serve", str(served[2].parent / "poems"), "--port", port],
                           capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 1         # a supervisor would take 0 for a server that was told to stop
-    assert f"cannot start at 127.0.0.1:{port}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"cannot start at 127.0.0.1:{port}: Address already in use. Choose another --port" in done.stderr
+
+
+def test_a_folder_whose_collection_lies_within_is_told_of(tmp_path: Path, qianru: Qianru) -> None:
+    Collection.create(tmp_path / ".qianru").close()
+    done = qianru("serve", str(tmp_path))
+    assert (done.code, done.err.strip().endswith(f"serve {tmp_path / '.qianru'}.")) == (1, True)
 
 
 def test_the_server_stops_cleanly_and_has_logged_no_text(served: tuple[str, subprocess.Popen[bytes], Path]) -> None:
@@ -96,7 +103,15 @@ def test_keys_are_made_listed_and_taken_back(tmp_path: Path, qianru: Qianru) -> 
     (("serve",), "nothing to serve"),
     (("serve", "nothing-like-this"), "Known: bm25"),
     (("serve", "--limit", "textes=3"), "Did you mean 'texts'"),
-    (("serve", "--limit", "texts=three"), "a number such as 2048"),
+    (("serve", "--limit", "texts=three"), "a whole number such as 2048"),
+    (("serve", "bm25", "bm25"), "Two models are called bm25. Give one of them another name: NAME=bm25"),
+    (("serve", "bm25", "--keys", "no/keys.txt"), "No such file or directory. Make one with: qianru keys new NAME"),
+    (("serve", "bm25", "--collections", "no/shelf"), "There is no folder no/shelf"),
+    (("serve", "bm25", "--collections", __file__), "is a file"),
+    (("serve", "bm25", "--cors", "example.org"), "An origin is like https://example.org"),
+    (("serve", "bm25", "--host", "no.such.host.invalid", "--open"), "cannot start at no.such.host.invalid:8000"),
+    (("serve", "bm25", "--open", "--allow-write"), "could change and delete collections"),
+    (("serve", str(Path(__file__).parent)), "Nor is it a collection"),
     (("serve", "--limit", "texts=0"), "above 0"),
     (("bench-server",), "--rate"),
     (("bench-server", "https://example.org", "--rate", "1"), "http://host:port"),
