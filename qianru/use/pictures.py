@@ -75,26 +75,6 @@ def histogram(
     save_figure(figure, path)
 
 
-def reliability(
-    confidence: FloatArray, right: FloatArray, path: str | Path, title: str = "", *, n_bins: int = 15
-) -> None:
-    """Draws how often predictions of each confidence are right, beside the line where both are the same."""
-    path = picture_path(path)
-    figure, axes = _axes(title, (6, 6))
-    bins = np.minimum((np.asarray(confidence) * n_bins).astype(np.int64), n_bins - 1)
-    counts = np.bincount(bins, minlength=n_bins)
-    some = np.flatnonzero(counts)
-    means = np.bincount(bins, np.asarray(right, np.float64), n_bins)[some] / counts[some]
-    said = np.bincount(bins, np.asarray(confidence, np.float64), n_bins)[some] / counts[some]
-    axes.plot([0, 1], [0, 1], color=NONE, linestyle="--")
-    axes.scatter(said, means, s=10 + 400 * counts[some] / counts.sum(), color=COLOURS[0], zorder=3)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("share that is right")
-    save_figure(figure, path)
-
-
 def _axes(title: str, size: tuple[float, float]) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 

@@ -19,7 +19,7 @@ from qianru.use.classify import Classifier, fit_classifier, zero_shot
 from qianru.use.classify.calibration import Calibration, calibration_error, fit_calibration
 from qianru.use.classify.fitting import folds_of
 from qianru.use.classify.head import learnt
-from qianru.use.classify.pictures import draw_confusion, draw_reliability
+from qianru.use.classify.pictures import draw_confusion
 
 pytest.importorskip("sklearn")
 
@@ -254,7 +254,6 @@ def test_what_is_confused_is_drawn(reviews: tuple[list[str], list[str]], tmp_pat
     names = {"0": "差评<b>", "1": "好评"}
     _, judged = fit_classifier(reviews[0][:100], [names[label] for label in reviews[1][:100]])
     draw_confusion(judged, tmp_path / "confusion.png")
-    draw_reliability(judged, tmp_path / "reliability.svg")
     draw_confusion(judged, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "差评&lt;b&gt;" in page

@@ -1,4 +1,4 @@
-"""What a classifier confuses and how far its confidence can be trusted, as pictures and as an HTML page."""
+"""What a classifier confuses and how far its confidence can be trusted: a picture, and an HTML page with all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from qianru.errors import BadInput
 from qianru.evaluate.page import html_page, shown
 from qianru.types import FloatArray
 from qianru.use.classify.fitting import Judgment
-from qianru.use.pictures import reliability
 from qianru.use.plot import heat_map
 from qianru.use.writing import written
 
@@ -27,12 +26,6 @@ def draw_confusion(found: Judgment, path: str | Path) -> None:
         return
     heat_map(_shares(found), list(found.labels), list(found.labels), path,
              f"rows: true labels; columns: predicted; accuracy {found.accuracy:.1%}")
-
-
-def draw_reliability(found: Judgment, path: str | Path) -> None:
-    """Draws how often labels told with each confidence are right."""
-    reliability(found.confidence, found.truth == found.predicted, path,
-                f"calibration error {found.calibration_error:.3f}")
 
 
 def _shares(found: Judgment) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qianru.models.counting import tally
 from qianru.text.analyze import Analyzer
-from qianru.types import IntArray, Progress
+from qianru.types import IntArray
 
 N_WORDS = 8
 WORDS = Analyzer(fold_script=True, stop_lists=("zh", "en"))
@@ -17,8 +17,7 @@ _SAYS_SOMETHING = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]{2}|[^\\W\\d_]
 
 
 def distinguishing_words(
-    texts: Sequence[str], labels: IntArray, k: int | None = None, *, n_words: int = N_WORDS,
-    analyzer: Analyzer = WORDS, progress: Progress | None = None,
+    texts: Sequence[str], labels: IntArray, k: int | None = None, *, n_words: int = N_WORDS
 ) -> list[list[str]]:
     """For each cluster the words that stand in it and not in the others, best first.
 
@@ -34,7 +33,7 @@ def distinguishing_words(
     """
     labels = np.asarray(labels)
     k = int(labels.max(initial=-1)) + 1 if k is None else k
-    counted = tally(analyzer, texts, progress)
+    counted = tally(WORDS, texts)
     kept = np.array([bool(_SAYS_SOMETHING.search(term)) for term in counted.names], bool)
     columns = np.where(kept, np.cumsum(kept) - 1, -1)
     terms = [term for term, good in zip(counted.names, kept.tolist(), strict=True) if good]
