@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from qianru.index.cluster_shelf import TOLD, document_of
 from qianru.index.collection import Collection
 from qianru.index.intake import SourceFile, fields_json
 from qianru.index.layout import Layout
-from qianru.types import Document, Embeddings, Ragged
+from qianru.types import Document, Embeddings, IntArray, Ragged
 
 if TYPE_CHECKING:
     from qdrant_client.http.models import Record
 
 AT_ONCE = 500
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,11 @@ class End(Protocol):
         """Which vectors are stored, and how exactly."""
         ...
 
-    def each(self) -> Iterator[Cargo]:
-        """All documents, in the order of first adding, some at a time."""
+    def each(self, places: IntArray | None = None, *, multi: bool = True) -> Iterator[Cargo]:
+        """All documents, or those at the places, in the order of first adding, some at a time.
+
+        places: counted from 0, rising;  multi: with token vectors, which are by far the largest
+        """
         ...
 
     def read(self, ids: Sequence[str]) -> Cargo:
@@ -122,11 +126,11 @@ class FolderEnd:
         self._storage = collection._storage
         self._words: dict[int, str] = {}
 
-    def each(self) -> Iterator[Cargo]:
+    def each(self, places: IntArray | None = None, *, multi: bool = True) -> Iterator[Cargo]:
         """As End.each."""
-        ns = (n for n, _ in self._storage.each_document())
+        ns = at_places(self._storage.each_number(), places)
         while some := list(islice(ns, AT_ONCE)):
-            yield self._cargo(some)
+            yield self._cargo(some, multi)
 
     def read(self, ids: Sequence[str]) -> Cargo:
         """As End.read."""
@@ -148,15 +152,16 @@ class FolderEnd:
         """As End.finish."""
         self.collection._writer.note_sources(files)
 
-    def _cargo(self, ns: list[int]) -> Cargo:
-        documents, vectors = self._storage.documents(ns), self._storage.vectors(ns)
-        words = None
+    def _cargo(self, ns: list[int], multi: bool = True) -> Cargo:
+        documents = self._storage.documents(ns)
+        ns = [n for n in ns if n in documents]      # without those that were deleted between two pieces
+        vectors, words = self._storage.vectors(ns), None
         if self.collection._bm25 is not None:
             assert vectors.sparse is not None
             words = [{self._word(column): int(n) for column, n in zip(terms.tolist(), counts.tolist(), strict=True)}
                      for terms, counts in vectors.sparse]
             vectors = replace(vectors, sparse=None)
-        if "multi" in (self.layout.kinds or ()):
+        if multi and "multi" in (self.layout.kinds or ()):
             parts = [part for _, part in self._storage.each_multi(ns, self.layout.multi)]
             vectors = replace(vectors, multi=_joined([part.row(i) for part in parts for i in range(len(part))]))
         return Cargo([documents[n] for n in ns], ns, vectors, words)
@@ -175,9 +180,9 @@ class ClusterEnd:
         self._cluster, self._shelf = collection, collection._shelf
         self._keys = [*TOLD, "order", *(COUNTS if collection._bm25 is not None else ["length"])]
 
-    def each(self) -> Iterator[Cargo]:
+    def each(self, places: IntArray | None = None, *, multi: bool = True) -> Iterator[Cargo]:
         """As End.each."""
-        records = self._shelf.each(None, self._keys, vectors=True)
+        records = at_places(self._shelf.each(None, self._keys, vectors=True), places)
         while some := list(islice(records, AT_ONCE)):
             yield self._cargo(some)
 
@@ -223,6 +228,23 @@ class ClusterEnd:
 def end_of(collection: Collection) -> End:
     """The collection as the end of a push."""
     return ClusterEnd(collection) if isinstance(collection, ClusterCollection) else FolderEnd(collection)
+
+
+def at_places(items: Iterator[T], places: IntArray | None) -> Iterator[T]:
+    """Those of the items that stand at the places, which rise; all without places.
+
+    >>> list(at_places(iter("床前明月光"), np.array([1, 3])))
+    ['前', '月']
+    """
+    if places is None:
+        yield from items
+        return
+    wanted = iter(places.tolist())
+    place = next(wanted, None)
+    for i, item in enumerate(items):
+        if i == place:
+            yield item
+            place = next(wanted, None)
 
 
 def _joined(rows: Sequence[Any]) -> Ragged:

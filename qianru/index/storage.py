@@ -301,6 +301,13 @@ class Storage:
                     yield n, Document(id, text, fields)
             after = rows[-1][0]
 
+    def each_number(self) -> Iterator[int]:
+        """The row of every document, in order of first adding, read in pieces; no text is read."""
+        after = 0
+        while rows := self.query(f"SELECT n FROM documents WHERE n > ? ORDER BY n LIMIT {ROWS_AT_ONCE}", (after,)):
+            yield from (n for (n,) in rows)
+            after = rows[-1][0]
+
     # vectors
 
     def vectors(self, ns: Sequence[int]) -> Embeddings:

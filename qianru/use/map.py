@@ -15,7 +15,7 @@ import numpy as np
 
 from qianru.errors import BadInput, CollectionError
 from qianru.index.collection import Collection
-from qianru.types import FloatArray, IntArray, Progress, SparseRows
+from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.cluster import cluster
 from qianru.use.cluster.space import main_axes
 from qianru.use.layout import layout
@@ -87,13 +87,10 @@ def map_of(
         if progress is not None and total:
             progress(part + of * min(done, total) // total, 100)
 
-    material = from_collection(collection, progress=lambda done, total: tell(0, READ, done, total))
+    n_documents = collection.count()
+    material = from_collection(collection, most=limit, seed=seed,
+                               progress=lambda done, total: tell(0, READ, done, total))
     ids, texts, vectors = material.ids, material.texts, material.vectors
-    n_documents = len(ids)
-    if n_documents > limit:
-        rows = np.sort(np.random.default_rng(seed).choice(n_documents, limit, replace=False))
-        ids, texts = [ids[i] for i in rows], [texts[i] for i in rows]
-        vectors = vectors.take(rows) if isinstance(vectors, SparseRows) else vectors[rows]
     space = main_axes(vectors, seed=seed)
     there = np.flatnonzero(np.abs(space).max(axis=1, initial=0) > 0)        # an empty text has no place
     points = np.zeros((len(space), 2), np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, CollectionError
 from qianru.index.collection import Collection
 from qianru.index.filter import Filter
 from qianru.index.push_ends import Cargo, end_of
@@ -106,33 +106,42 @@ def one_kind(made: Embeddings) -> Vectors:
 
 
 def from_collection(
-    collection: Collection, where: Filter | str | None = None, *, progress: Progress | None = None
+    collection: Collection, where: Filter | str | None = None, *, most: int | None = None, seed: int = 0,
+    progress: Progress | None = None,
 ) -> Material:
     """The documents of a collection with the vectors that it stores; nothing is embedded again.
 
     where: only documents whose fields pass
-    Dense vectors are taken where there are some, else sparse ones; of BM25, counts weighed by TF-IDF.
+    most: of more documents so many are drawn at random, and only these are read
+    Dense vectors are taken where there are some, else sparse ones; of BM25, counts weighed by TF-IDF. Other threads are
+    let in between pieces. Raises CollectionError where the collection has been re-embedded meanwhile.
     """
     passes = Filter.parse(where) if isinstance(where, str) else where
     ids: list[str] = []
     texts: list[str] = []
     parts: list[Vectors] = []
     columns: dict[str, int] = {}
-    with collection.entered():
-        total = collection.count()
-        done = 0
-        for cargo in end_of(collection).each():
-            chosen = [i for i, document in enumerate(cargo.documents)
-                      if passes is None or passes.matches(document.fields)]
-            done += len(cargo.documents)
-            if progress is not None:
-                progress(done, total)
-            if not chosen:
-                continue
-            some = cargo.some(chosen)
-            ids += [document.id for document in some.documents]
-            texts += [document.text for document in some.documents]
-            parts.append(_vectors(some, columns))
+    n, model = collection.count(), collection.model
+    places = None if most is None or n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    total = n if places is None else len(places)
+    done, cargos = 0, end_of(collection).each(places, multi=False)
+    while True:
+        with collection.entered():
+            if collection.model is not model:
+                raise CollectionError(f"{collection.path} has been re-embedded meanwhile. Read it again.")
+            cargo = next(cargos, None)
+        if cargo is None:
+            break
+        chosen = [i for i, document in enumerate(cargo.documents) if passes is None or passes.matches(document.fields)]
+        done += len(cargo.documents)
+        if progress is not None:
+            progress(done, total)
+        if not chosen:
+            continue
+        some = cargo.some(chosen)
+        ids += [document.id for document in some.documents]
+        texts += [document.text for document in some.documents]
+        parts.append(_vectors(some, columns))
     if not ids:
         raise BadInput(f"No document of {collection.path} passes the filter." if passes is not None else
                        f"{collection.path} holds no documents.")
@@ -141,7 +150,7 @@ def from_collection(
         vectors: Vectors = _weighed(rows) if columns else rows
     else:
         vectors = np.concatenate([part for part in parts if not isinstance(part, SparseRows)])
-    return Material(ids, texts, (vectors,), collection.model.spec.name)
+    return Material(ids, texts, (vectors,), model.spec.name)
 
 
 def documents_of(collection: Collection) -> Iterator[Source]:

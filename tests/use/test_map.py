@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qianru.errors import BadInput
+from qianru.index import push_ends
 from qianru.index.collection import Collection
 from qianru.types import Document
 from qianru.use.layout import MIDDLE_SCALE, NEAR_SCALE, _pull, _push, layout, main_plane, near_neighbours
 from qianru.use.map import Map, Maps, Working, map_of, title
+from qianru.use.material import from_collection
 
 FOOD = ["红烧肉", "清蒸鱼", "麻婆豆腐", "宫保鸡丁", "酸辣汤"]
 LAWS = ["合同", "物权", "继承", "婚姻", "侵权"]
@@ -74,6 +77,34 @@ def test_of_more_documents_than_the_limit_a_sample_is_drawn(collection: Collecti
     assert {id[0] for id in made.ids} == {"菜", "法"}
     with pytest.raises(BadInput, match="at least 1"):
         map_of(collection, limit=0)
+
+
+def test_of_a_sample_nothing_else_is_read_and_others_are_let_in_between(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push_ends, "AT_ONCE", 5)
+    read: list[list[str]] = []
+    told = push_ends.Cargo.__init__
+
+    def spied(self: push_ends.Cargo, documents: list[Document], *more: object) -> None:
+        read.append([one.id for one in documents])
+        told(self, documents, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(push_ends.Cargo, "__init__", spied)
+    counts: list[int] = []
+
+    def others(done: int, total: int | None) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            counts.append(pool.submit(collection.count).result(timeout=10))
+            pool.submit(collection.delete, ["法48"]).result(timeout=10)
+        assert total == 30
+
+    places = np.sort(np.random.default_rng(0).choice(100, 30, replace=False))
+    expected = [one.id for one in np.array(collection.documents(limit=100), object)[places] if one.id != "法48"]
+    material = from_collection(collection, most=30, progress=others)
+    assert material.ids == expected
+    assert sum(map(len, read)) == 2 * len(expected)         # as read, and those of them that pass the filter
+    assert counts == [100, *[99] * 5]
 
 
 def test_an_empty_text_belongs_to_no_cluster(collection: Collection) -> None:
