@@ -189,6 +189,9 @@ def _debate(base: KnowledgeBase, motions: Iterable[str], root: Path, as_json: bo
             show_json(asdict(told))
             continue
         show_debate(told, root)
-        if told.by == "words":
+        if told.by == "words" and (told.support or told.oppose):
             note("Sorted by words that sound of support or opposition, without understanding: read before you believe. "
                  "A chat model judges better (--chat-url).")
+        elif told.by == "words":
+            note("No sentence about it has words that sound of support or opposition. A chat model would understand "
+                 "more (--chat-url).")

@@ -30,10 +30,11 @@ OTHERS = "…"
 
 
 def write_page(report: Report, path: Path, title: str = "") -> None:
-    """Writes the page, whole or not at all; StorageFailed if that cannot be done."""
+    """Writes the page, whole or not at all, and makes folders on the way; StorageFailed if that cannot be done."""
     path = Path(path)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(page(report, title).encode("utf-8", "replace"))
         new.replace(path)
     except OSError as error:

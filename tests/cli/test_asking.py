@@ -155,6 +155,7 @@ def test_a_debate_is_shown_on_both_sides(notes: Path, qianru: Qianru) -> None:
     assert "notes/辣.txt:3" in oppose
     assert "without understanding" in told.err
     assert qianru("ask", "notes", "儿童应该吃辣", "--debate", "--json").json()["by"] == "words"
+    assert "has words that sound of" in qianru("ask", "notes", "应该发明电灯", "--debate").err
 
 
 def test_prompts_are_copied(tmp_path: Path, qianru: Qianru) -> None:

@@ -214,7 +214,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert "甲" in (tmp_path / "report.html").read_text("utf-8")
     with pytest.raises(StorageFailed, match="Name another place"):
-        write_page(report("甲"), tmp_path / "missing" / "report.html")
+        write_page(report("甲"), tmp_path / "report.html" / "report.html")
 
 
 def test_a_score_that_its_items_do_not_give_has_no_interval() -> None:
