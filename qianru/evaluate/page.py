@@ -35,13 +35,14 @@ def write_page(report: Report, path: Path, title: str = "") -> None:
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(page(report, title).encode("utf-8", "replace"))
-        new.replace(path)
+        try:
+            new.write_bytes(page(report, title).encode("utf-8", "replace"))
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
     except OSError as error:
         raise StorageFailed(f"The report could not be written to {path}: {error.strerror or error}. Name another "
                             "place with -o.") from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def page(report: Report, title: str = "") -> str:
