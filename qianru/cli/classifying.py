@@ -12,7 +12,7 @@ import typer
 from qianru.cli.grouping import GROUPS, IdColumn, TextColumns, named_texts
 from qianru.cli.layout import counted, one_line
 from qianru.cli.options import AsJson, Encoding, examples
-from qianru.cli.reading import names_in, streamed, told_problems
+from qianru.cli.reading import check_apart, names_in, streamed, told_problems
 from qianru.cli.terminal import note, progress, show, show_json, stdout
 from qianru.errors import BadInput, UnknownName
 
@@ -114,6 +114,7 @@ def predict(
     from qianru.use.writing import check_table
 
     check_table(output, "Labels")
+    check_apart(files, output)
     ready = Classifier.load(classifier, None if model is None else load(model))
     ids, texts = _texts(files, text_columns, id_column, encoding)
     with progress("Labelling", "texts") as watch:
@@ -141,6 +142,7 @@ def zero_shot(
     from qianru.use.writing import check_table
 
     check_table(output, "Labels")
+    check_apart(files, output)
     ready = load(model)
     ids, texts = _texts(files, text_columns, id_column, encoding)
     with progress("Labelling", "texts") as watch:

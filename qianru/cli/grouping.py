@@ -11,7 +11,7 @@ import typer
 
 from qianru.cli.layout import counted, one_line
 from qianru.cli.options import AsJson, CollectionPath, Encoding, Where, examples, open_to_read
-from qianru.cli.reading import names_in, sources, streamed, told_problems
+from qianru.cli.reading import check_apart, names_in, sources, streamed, told_problems
 from qianru.cli.terminal import note, progress, show, show_json, stdout
 from qianru.errors import BadInput
 
@@ -94,6 +94,7 @@ def cluster(
     check_table(output, "Clusters")
     if plot is not None:
         picture_path(plot, page=True)
+    check_apart(files or (), output, plot)
     if files and len(files) == 1 and collection is None and is_collection(files[0]):
         collection, files = files[0], None
     if files and (collection is not None or where is not None):
@@ -169,7 +170,7 @@ def dedup(
         raise BadInput("Give a threshold or labelled pairs to learn it from, not both.")
     if plot is not None:
         check_picture(plot, groups)
-    _check_apart(files, output, groups, plot)
+    check_apart(files, output, groups, plot)
     learnt = None if labelled is None else learnt_threshold(labelled, precision)
     plan = DedupPlan(learnt.min_score if learnt else THRESHOLD if threshold is None else threshold, keep, by)      # type: ignore[arg-type]
     problems: list[str] = []
@@ -199,18 +200,6 @@ def dedup(
         note(f"From a similarity of {learnt.min_score:.3f} on, {learnt.precision:.1%} of the labelled pairs are right, "
              f"and {learnt.recall:.1%} of the right ones are found.")
     _show_report(report, output)
-
-
-def _check_apart(files: Sequence[Path], *outputs: Path | None) -> None:
-    """BadInput where a file would be written over one that is read, or over another one."""
-    taken = {path.resolve() for path in files}
-    for path in outputs:
-        if path is None:
-            continue
-        if path.resolve() in taken:
-            raise BadInput(f"'{path}' is read or written already; rows of it that cannot be read would be lost. Give "
-                           "another name.")
-        taken.add(path.resolve())
 
 
 def _state(path: Path) -> str:

@@ -129,3 +129,14 @@ def told_problems(problems: Sequence[str]) -> None:
 def names_in(given: str | None) -> tuple[str, ...] | None:
     """The names in a list with commas; None for none given."""
     return tuple(name.strip() for name in given.split(",")) if given else None
+
+
+def check_apart(files: Sequence[Path], *outputs: Path | None) -> None:
+    """BadInput where a file would be written over one that is read, or over another one."""
+    taken = {path.resolve() for path in files}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise BadInput(f"'{path}' is read or written already; what stands there would be lost. Give another name.")
+        taken.add(path.resolve())

@@ -171,6 +171,8 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
 @pytest.mark.parametrize(("line", "said"), [
     ("cluster rows.jsonl -n 12", "11 texts cannot make 12 clusters"),
     ("cluster rows.jsonl -o c.txt", "ends in .csv or .jsonl"),
+    ("cluster rows.jsonl -o rows.jsonl", "would be lost"),
+    ("classify predict m rows.jsonl -o ./rows.jsonl", "would be lost"),
     ("cluster rows.jsonl --plot c.gif", "ends in"),
     ("cluster rows.jsonl -c notes", "not both"),
     ("cluster -c notes -m bm25", "taken as they are"),
