@@ -93,9 +93,9 @@ def status_of(error: QianruError) -> int:
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
-def refusal(error: QianruError, path: str) -> Response:
-    """The answer to a request that ends in an error, in the dialect of its path."""
-    status, message = status_of(error), str(error)
+def refusal(error: QianruError, path: str, message: str | None = None) -> Response:
+    """The answer to a request that ends in an error, in the dialect of its path. message: in place of the error's"""
+    status, message = status_of(error), message or str(error)
     headers = {}
     if isinstance(error, RequestRefused) and error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))

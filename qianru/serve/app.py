@@ -17,7 +17,7 @@ from qianru.errors import QianruError, RequestRefused
 from qianru.serve import ask, cohere, collections, health, maps, modelscope, openai, own, pages, tei
 from qianru.serve.answers import refusal
 from qianru.serve.guard import Guard
-from qianru.serve.server import Server
+from qianru.serve.server import Server, server_of
 
 DIALECTS = (openai, health, tei, cohere, modelscope, own, collections, ask, maps)
 
@@ -69,4 +69,4 @@ async def _refuse_parameter(request: Request, error: Exception) -> Response:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, QianruError)
-    return refusal(error, request.scope["path"])
+    return refusal(error, request.scope["path"], server_of(request).shelf.without_places(str(error)))

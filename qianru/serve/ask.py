@@ -73,7 +73,7 @@ async def ask(request: Request, name: str) -> Response:
         await events.aclose()
         raise
     if body.stream:
-        return StreamingResponse(_streamed(first, events), media_type="text/event-stream",
+        return StreamingResponse(_streamed(server, first, events), media_type="text/event-stream",
                                  headers={"cache-control": "no-store", "x-accel-buffering": "no"})
     whole: dict[str, Any] = {"text": ""}
     try:
@@ -96,13 +96,13 @@ def _add(whole: dict[str, Any], event: Event) -> None:
         whole.update(asdict(event))
 
 
-async def _streamed(first: Event, events: Any) -> AsyncIterator[bytes]:
+async def _streamed(server: Server, first: Event, events: Any) -> AsyncIterator[bytes]:
     try:
         yield _line(first)
         async for event in events:
             yield _line(event)
     except QianruError as error:
-        yield _written("error", {"message": str(error), "type": type(error).__name__})
+        yield _written("error", {"message": server.shelf.without_places(str(error)), "type": type(error).__name__})
     finally:
         await events.aclose()
 

@@ -54,7 +54,8 @@ async def body_of(request: Request) -> bytes:
             server_of(request).metrics.refused.labels("body").inc()
             raise RequestRefused(
                 f"The body has {found.lists:,} lists and objects and up to {found.values:,} values; the server reads "
-                f"{limits.body_lists:,} and {limits.body_values:,} at once. Send them in several requests.", 413)
+                f"{limits.body_lists:,} and {limits.body_values:,} at once (--limit body_lists=N, body_values=N). Send "
+                "them in several requests.", 413)
     return body
 
 
@@ -213,8 +214,8 @@ def _check_count(server: Server, n: int, what: str) -> None:
     if n == 0:
         raise BadInput(f"There is no {what} in the request. Send at least one.")
     if n > server.limits.texts:
-        raise RequestRefused(f"The request has {n:,} {what}s; the server takes {server.limits.texts:,} at once. "
-                             "Send them in several requests.", 413)
+        raise RequestRefused(f"The request has {n:,} {what}s; the server takes {server.limits.texts:,} at once "
+                             "(--limit texts=N). Send them in several requests.", 413)
 
 
 def _note_read(server: Server, note: Note, served: Served, read: Read, truncate: bool, too_long: int) -> None:
@@ -234,4 +235,4 @@ def _count(server: Server, note: Note, served: Served, n_texts: int, n_tokens: i
 
 def _too_long(served: Served, longest: int, status: int) -> RequestRefused:
     return RequestRefused(f"{served.name} reads {served.spec.max_tokens} tokens, special ones among them, and the "
-                          f"longest text has {longest}. Shorten it, or ask for it to be cut (truncate).", status)
+                          f"longest text has {longest}. Shorten it, or have it cut: \"truncate\": true.", status)

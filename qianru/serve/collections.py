@@ -282,7 +282,7 @@ def writable(request: Request, name: str) -> OpenCollection:
     check_writing(server_of(request))
     opened = shelf_of(request).get(name)
     if not opened.writable:
-        raise RequestRefused(f"{name} is only read here, since another program writes to it.", 409)
+        raise RequestRefused(f"{name} is only read here: another program writes to it, or the disk lets nobody.", 409)
     return opened
 
 

@@ -14,9 +14,11 @@ from starlette.responses import Response
 REFUSALS = {
     400: "What was sent cannot be used; the message says why and what to do.", 401: "A key is needed.",
     403: "Not allowed here.", 404: "No model, collection or document by that name.", 409: "Not now, or not like that.",
-    413: "More than the server takes at once.", 422: "The body is not what is asked for.",
-    424: "This server has no model for it.", 429: "Too much waits; Retry-After says when to ask again.",
-    503: "The server is stopping.", 504: "It took too long.",
+    408: "The body came too slowly.", 413: "More than the server takes at once.",
+    422: "The body is not what is asked for.", 424: "This server has no model for it.",
+    429: "Too much waits; Retry-After says when to ask again.", 500: "The server failed; its log has more.",
+    501: "The server lacks a package for it.", 502: "A server that this one asks has failed.",
+    503: "The server is stopping.", 504: "It took too long.", 507: "The disk is full, read-only or broken.",
 }
 
 

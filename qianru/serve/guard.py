@@ -74,12 +74,12 @@ class Guard:
             note.key = server.keys.name_of(_key(headers))
             if note.key is None:
                 server.metrics.refused.labels("key").inc()
-                raise RequestRefused("A key is needed: Authorization: Bearer KEY. This one is missing or not known.",
-                                     401)
+                raise RequestRefused("A key is needed, as Authorization: Bearer KEY or x-api-key: KEY. None was sent, "
+                                     "or one that is not known here.", 401)
         if not is_open and server.n_requests > server.limits.requests:
             server.metrics.refused.labels("requests").inc()
-            raise RequestRefused(f"{server.limits.requests} requests are in the house already. Ask again in a while.",
-                                 429, 1)
+            raise RequestRefused(f"{server.limits.requests:,} requests are being answered already. Ask again in a "
+                                 "while.", 429, 1)
         if scope["method"] == "POST":
             try:
                 server.models.local.line.refuse_if_full()
@@ -98,12 +98,13 @@ class Guard:
         if origin is not None:
             said = origin.decode("latin-1")
             if said.partition("://")[2] != host and said not in options.cors and "*" not in options.cors:
-                raise RequestRefused("Pages of other sites may not ask this server. Allow theirs with --cors.", 403)
+                raise RequestRefused("Pages of other sites may not ask this server. Allow theirs with --cors ORIGIN.",
+                                     403)
         if self._local:
             name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
             if host and name.strip("[]") not in LOCAL and name not in options.hosts:
-                raise RequestRefused(f"This server is called localhost, not {name[:80]!r}. Allow the name with --host-"
-                                     "name, or use keys.", 403)
+                raise RequestRefused(f"This server is called localhost, not {name[:80]!r}. Allow the name with "
+                                     "--host-name NAME, or serve with --keys FILE.", 403)
 
     def _tell(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or ("page" if scope["path"].startswith(PAGE) else "none")
@@ -171,7 +172,8 @@ class _Visit:
 
 
 def _too_large(server: Server) -> RequestRefused:
-    return RequestRefused(f"The body has more than {server.limits.body_bytes:,} bytes. Send fewer texts at once.", 413)
+    return RequestRefused(f"The body has more than {server.limits.body_bytes:,} bytes (--limit "
+                          "body_bytes=N). Send fewer texts at once.", 413)
 
 
 def _key(headers: dict[bytes, bytes]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, RequestRefused
 from qianru.models.base import Model, as_texts, check_role, chosen_kinds
 from qianru.models.cross_encoder import CrossEncoder
 from qianru.models.remote import estimated_tokens
@@ -201,7 +201,8 @@ class PairScorer:
         """(n,) scores."""
         scores = self.model.labels.scores(self.model.logits([row for row, _ in items], [types for _, types in items]))
         if not np.isfinite(scores).all():
-            raise BadInput(f"{self.spec.name} gives a score that is not a finite number. Look at its weights.")
+            raise RequestRefused(f"{self.spec.name} gives a score that is not a finite number. Look at its weights.",
+                                 500)
         return scores
 
     def part(self, made: FloatArray, start: int, end: int) -> FloatArray:

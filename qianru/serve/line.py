@@ -111,10 +111,11 @@ class Line:
         limits = self.limits
         if job.n_tokens > limits.queue_tokens:
             raise RequestRefused(f"This request has {job.n_tokens:,} tokens; the server takes {limits.queue_tokens:,} "
-                                 "at once. Send fewer texts.", 413)
+                                 "at once (--limit queue_tokens=N). Send fewer texts.", 413)
         if job.read.numbers > limits.answer_numbers:
             raise RequestRefused(f"The answer would hold {job.read.numbers:,} numbers; the server gives "
-                                 f"{limits.answer_numbers:,} at once. Send fewer texts or ask for fewer kinds.", 413)
+                                 f"{limits.answer_numbers:,} at once (--limit answer_numbers=N). Send fewer texts or "
+                                 "ask for fewer kinds.", 413)
         full = (self.n_tokens + job.n_tokens > limits.queue_tokens
                 or self.numbers + job.read.numbers > limits.queue_numbers)
         if full or self.wait_s() > limits.queue_s:

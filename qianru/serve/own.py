@@ -93,7 +93,7 @@ async def similarity(request: Request) -> Response:
     server = server_of(request)
     if len(body.texts) ** 2 > server.limits.answer_numbers:
         raise RequestRefused(f"{len(body.texts):,} texts make a matrix of {len(body.texts) ** 2:,} numbers; the server "
-                             f"gives {server.limits.answer_numbers:,}. Send fewer.", 413)
+                             f"gives {server.limits.answer_numbers:,} (--limit answer_numbers=N). Send fewer.", 413)
     served, lane = server.models.embedder(body.model)
     kind: Kind = body.kind or ("dense" if "dense" in lane.spec.kinds else lane.spec.kinds[0])
     made = await embed(request, served, lane, body.texts, Ask(kinds=(kind,)), truncate=body.truncate)
@@ -116,7 +116,8 @@ async def align_(request: Request) -> Response:
         ask = Ask(role, (kind,))  # type: ignore[arg-type]   # one of both
         made = await embed(request, served, lane, text, ask, truncate=True)
         if len(made.n_tokens) and int(made.n_tokens[0]) > ALIGN_TOKENS:
-            raise RequestRefused(f"The {role} has {int(made.n_tokens[0])} tokens; {ALIGN_TOKENS} can be aligned.", 413)
+            raise RequestRefused(f"The {role} has {int(made.n_tokens[0])} tokens; {ALIGN_TOKENS} can be aligned. "
+                                 "Shorten it.", 413)
         sides.append(tokens_of(lane.model, text, role, made))  # type: ignore[arg-type]
     (mine, asks), (theirs, tells) = sides
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -123,6 +124,12 @@ class Shelf:
             shutil.rmtree(opened.library.path)
         except OSError as error:
             raise StorageFailed(f"{name} is closed and could not be removed: {error.strerror or error}.") from error
+
+    def without_places(self, words: str) -> str:
+        """The words with names in place of where collections lie, which is no client's business."""
+        for opened in self:
+            words = words.replace(str(opened.library.path), opened.name)
+        return words if self.folder is None else words.replace(f"{self.folder.absolute()}{os.sep}", "")
 
     def close(self) -> None:
         """Closes all."""

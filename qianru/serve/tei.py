@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from qianru import __version__
-from qianru.errors import RequestRefused, UnknownName
+from qianru.errors import RequestRefused
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
 from qianru.serve.asking import Input, answered, asked, body_of, embed, score
@@ -39,11 +39,11 @@ class Cut(Form):
     prompt_name: str | None = Field(default=None, description="query or document.")
 
     def role(self) -> Role:
-        """What the texts are. Raises UnknownName for a prompt that there is not."""
+        """What the texts are. Raises RequestRefused for a prompt that there is not."""
         if self.prompt_name is None or self.prompt_name == "document":
             return "document"
         if self.prompt_name != "query":
-            raise UnknownName("prompt", self.prompt_name[:60], ["query", "document"])
+            raise RequestRefused(f"prompt_name is query or document, not {self.prompt_name[:60]!r}.", 422)
         return "query"
 
     def cuts(self) -> bool:

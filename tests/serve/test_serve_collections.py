@@ -11,6 +11,7 @@ import httpx
 import pytest
 from live_server import live, make_server, until
 
+from qianru.errors import StorageFailed
 from qianru.index.collection import Collection
 from qianru.runtime.options import Runtime
 from qianru.serve.batched import Batched
@@ -164,6 +165,18 @@ def test_explain_tells_words_and_scores(shelf: httpx.Client) -> None:
     told = shelf.post("/collections/poems/explain", json={"query": "明月", "id": "静夜思"}).json()
     assert told["scores"]["sparse"] == pytest.approx(sum(adds for _, adds in told["terms"]))
     assert shelf.post("/collections/poems/explain", json={"query": "明月", "id": "无"}).status_code == 404
+
+
+def test_an_error_does_not_tell_where_collections_lie(
+    shelf: httpx.Client, open_server: Server, poems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(id: str) -> Document:
+        raise StorageFailed(f"{poems}/collection.sqlite and {open_server.shelf.folder}/诗 cannot be read.")
+
+    monkeypatch.setattr(open_server.shelf.get("poems").library, "get", lost)
+    answer = shelf.get("/collections/poems/documents/静夜思")
+    assert (answer.status_code, answer.json()["error"]) == (
+        507, {"type": "StorageFailed", "message": "poems/collection.sqlite and 诗 cannot be read."})
 
 
 def test_documents_are_read_by_their_ids(shelf: httpx.Client) -> None:
