@@ -13,7 +13,7 @@ import typer
 from qianru.cli.answers import print_piece, show_debate, show_sources
 from qianru.cli.documents import opened
 from qianru.cli.layout import one_line
-from qianru.cli.options import AsJson, Where, examples
+from qianru.cli.options import AsJson, Where, examples, note_unknown_fields
 from qianru.cli.searching import file_line, questions
 from qianru.cli.terminal import note, show, show_json, stdout
 from qianru.errors import BadFile, BadInput
@@ -155,6 +155,8 @@ def _converse(
             show_json({"question": question, **asdict(answer), "passages": told})
         else:
             show_sources(answer, root, passages)
+        if not answer.passages:
+            note_unknown_fields(base.collection, base.where)
 
 
 def _answered(base: KnowledgeBase, question: str, conversation: Conversation, quiet: bool) -> Answer:
@@ -185,6 +187,8 @@ def _debate(base: KnowledgeBase, motions: Iterable[str], root: Path, as_json: bo
 
     for motion in motions:
         told = debate(base, motion)
+        if not told.support and not told.oppose:
+            note_unknown_fields(base.collection, base.where)
         if as_json:
             show_json(asdict(told))
             continue

@@ -75,7 +75,7 @@ def test_a_passage_is_shown_by_a_path_that_leads_to_its_file_from_here(
     assert shown() == "notes/退款.md:1"          # as it was stored: nothing is there any more
 
 
-@pytest.mark.parametrize("command", [["search", "退款"], ["count"], ["list"]])
+@pytest.mark.parametrize("command", [["search", "退款"], ["count"], ["list"], ["ask", "退款"]])
 def test_a_misspelt_field_in_a_filter_that_passes_nothing_is_told(
     indexed: Path, qianru: Qianru, command: list[str]
 ) -> None:
