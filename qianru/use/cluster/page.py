@@ -93,7 +93,7 @@ def _tried(found: Clustering) -> str:
         return ""
     ks, values = list(found.tried), list(found.tried.values())
     low = min(0.0, *values)
-    high = max(low + 0.01, *values)
+    high = max(low + 0.1, *values)
     base, top = _HEIGHT - 24, 24                  # above: room for the value of the number that is taken
 
     def at(value: float) -> float:
