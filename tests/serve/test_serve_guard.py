@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from qianru.serve.openai import EmbeddingsAsked
 from qianru.serve.options import Limits, Options, check_address
 
 BODY = {"model": "puppet", "input": "春眠不觉晓"}
+BYTES = ((1 << 10, "KiB"), (1 << 20, "MiB"))
 
 
 def test_no_route_answers_without_a_key_but_those_that_tell_nothing() -> None:
@@ -103,6 +106,15 @@ def test_what_anybody_can_ask_nobody_may_change(opened: Any) -> None:
         check_address(Options(**opened, allow_write=True), has_keys=False)
     check_address(Options(**opened, allow_write=True), has_keys=True)
     check_address(Options(allow_write=True), has_keys=False)     # only this machine can ask
+
+
+def test_every_limit_stands_in_the_documents_with_its_default() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8").splitlines()
+    for one in fields(Limits):
+        (row,) = (line for line in lines if line.startswith("|") and f"`{one.name}`" in line.split("|")[1])
+        default = getattr(Limits(), one.name)
+        written = [f"{default:,}", f"{default:g}", *(f"{default / size:g} {unit}" for size, unit in BYTES)]
+        assert any(re.search(rf"(?<![\d,]){told}(?![\d,]*\d)", row) for told in written), one.name
 
 
 def test_pages_of_other_sites_may_not_ask_unless_they_are_allowed() -> None:
