@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text as Styled
 
-    from qianru.use.ask.citations import Citation
     from qianru.use.ask.debate import Debate
     from qianru.use.ask.events import Answer, Passage
 
@@ -71,8 +70,7 @@ def show_sources(answer: Answer, root: Path, every: bool) -> None:
             console.print(line, soft_wrap=True)
             if every:
                 console.print(Text(harmless(one.text) + "\n", style="dim"), soft_wrap=True)
-    invented = _invented(answer.citations)
-    if invented:
+    if invented := dict.fromkeys(f"[{cited.number}]" for cited in answer.citations if not cited.resolved):
         note(f"Marked with ?: the answer cites {', '.join(invented)}, and there is no such passage.")
     if answer.extractive and answer.answered:
         note("These are sentences of the documents, put together without a chat model.")
@@ -82,10 +80,6 @@ def _places(one: Passage, lines: Sequence[int], root: Path) -> str:
     """file:line of what is cited, then further lines of it."""
     first = lines[0] if lines else one.line
     return one_line(file_line(one.source, first, root)) + "".join(f", {line}" for line in lines[1:])
-
-
-def _invented(citations: Iterable[Citation]) -> list[str]:
-    return list(dict.fromkeys(f"[{cited.number}]" for cited in citations if not cited.resolved))
 
 
 def show_debate(told: Debate, root: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from qianru.errors import BadInput
+from qianru.evaluate import drawing
 from qianru.evaluate.page import html_page, shown
 from qianru.types import FloatArray
+from qianru.use.classify.calibration import N_BINS
 from qianru.use.classify.fitting import Judgment
 from qianru.use.plot import heat_map
 from qianru.use.writing import written
@@ -64,12 +66,10 @@ def _matrix(found: Judgment) -> str:
             f"<th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>")
 
 
-def _curve(found: Judgment, n_bins: int = 15) -> str:
-    from qianru.evaluate import drawing
-
+def _curve(found: Judgment) -> str:
     right = (found.truth == found.predicted).astype(np.float64)
-    bins = np.minimum((found.confidence * n_bins).astype(np.int64), n_bins - 1)
-    counts = np.bincount(bins, minlength=n_bins)
+    bins = np.minimum((found.confidence * N_BINS).astype(np.int64), N_BINS - 1)
+    counts = np.bincount(bins, minlength=N_BINS)
     parts = [f'<line class="zero" x1="20" y1="{_SIDE - 20}" x2="{_SIDE - 20}" y2="20"/>']
     for i in np.flatnonzero(counts).tolist():
         said, true = float(found.confidence[bins == i].mean()), float(right[bins == i].mean())

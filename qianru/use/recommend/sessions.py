@@ -24,7 +24,6 @@ USERS = ("user", "session", "user_id", "session_id", "userid", "sessionid", "用
 ITEMS = ("item", "item_id", "itemid", "product", "product_id", "name", "商品", "物品", "菜名")
 TIMES = ("time", "timestamp", "date", "时间", "日期")
 LISTS = ("items", "session", "物品", "商品")
-PLAIN = (".txt", ".text", ".log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,10 @@ class Sessions:
 def read_sessions(path: str | Path, encoding: str | None = None) -> Sessions:
     """The sessions of a file. Raises BadFile for one without any, UnknownName for a table without the columns."""
     path = Path(path)
-    if path.suffix.lower() in PLAIN:
+    kind = kind_of(path)
+    if kind == "plain":
         found = Sessions.of(_lines(path, encoding))
-    elif kind_of(path) not in TABLES:
+    elif kind not in TABLES:
         raise BadInput(f"{path} holds no sessions. They stand in files that end in .txt, .csv, .tsv or .jsonl.")
     else:
         rows: list[dict[str, Any]] = []
