@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CELLS_AT_MOST = 400       # of a table; a larger one is told row by row
 BEST_SHOWN = 3
-FILE_SUFFIXES = {".txt", ".md", ".csv", ".tsv", ".jsonl", ".json", ".html", ".docx", ".pdf"}
 
 
 def register(app: typer.Typer) -> None:
@@ -106,6 +105,8 @@ def compared(inputs: Sequence[str], encoding: str | None) -> tuple[list[str], li
 
 def texts_named(name: str, encoding: str | None) -> list[str]:
     """The lines of the file by that name, else the name itself, which is a text."""
+    from qianru.text.read.files import kind_of
+
     try:
         if Path(name).is_file():
             lines = lines_of(Path(name), encoding)
@@ -115,7 +116,7 @@ def texts_named(name: str, encoding: str | None) -> list[str]:
     except OSError as error:                   # a long text is no name for a file
         if isinstance(error, BadFile):
             raise
-    if Path(name).suffix.lower() in FILE_SUFFIXES and " " not in name:
+    if kind_of(Path(name)) is not None and " " not in name:
         raise BadFile(f"There is no file '{name}'. Check the name, or add a space if it is a text.")
     return [name]
 
