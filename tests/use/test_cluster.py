@@ -165,7 +165,7 @@ def test_equal_texts_are_in_one_cluster_whatever_rounding_makes_of_them(k: int |
     texts = ["今天天气很好"] * 12
     material = from_texts((str(i), text) for i, text in enumerate(texts))
     found = cluster(material.views, texts, k=k)
-    assert (found.sizes.tolist(), found.central) == ([12], [[0]])
+    assert (found.sizes.tolist(), found.central, found.criterion) == ([12], [[0]], "all texts are the same")
     draw_clusters(found, material.views, texts, tmp_path / "map.html")
 
 

@@ -84,7 +84,8 @@ def cluster(
     rows = space[some]
     if method == "kmeans":
         found = k_means(rows, k, seed, progress)
-        criterion = "given" if k is not None else \
+        criterion = "all texts are the same" if k != 1 and not found.labels.any() else \
+            "given" if k is not None else \
             "the fewest clusters above two whose mean silhouette is at least 90 % of the best"
     else:
         size = min_size or max(5, round(len(some) / 100))
