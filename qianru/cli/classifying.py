@@ -24,6 +24,8 @@ WORST_SHOWN = 10           # labels
 SHOWN = 20                 # texts with their labels, in a terminal
 TEXT_CHARS = 70
 
+Texts = Annotated[
+    list[Path], typer.Argument(metavar="FILE|FOLDER", help="Lines, rows or passages; or a collection.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="The label of each text: .csv or .jsonl.",
                               show_default=False)]
@@ -46,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Tables with texts and their labels.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Tables with texts and labels; or a collection.")],
     label: Annotated[str, typer.Option("--label", "-l", metavar="COLUMN", help="What holds the label.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the classifier goes.")],
     model: Annotated[
@@ -97,7 +99,7 @@ def fit(
 
 def predict(
     classifier: Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="Folder that classify fit wrote.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Lines, rows or passages.")],
+    files: Texts,
     output: Output = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", show_default=False,
@@ -123,7 +125,7 @@ def predict(
 
 
 def zero_shot(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Lines, rows or passages.")],
+    files: Texts,
     labels: Annotated[str, typer.Option("--labels", "-l", metavar="A,B,…", help="The labels, in words of such texts.")],
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="A model that knows their words.")],
     template: Annotated[
