@@ -10,7 +10,7 @@
     server.py      what all routes share
     guard.py       before every route: keys, sizes, origins; after it: metrics and a line in the log
     app.py         the application; run.py: the process
-    bounds.py      how much of everything requests may ask of collections
+    bounds.py      how much of everything a request may ask for
     shelf.py       the collections by their names;  desk.py: the one thread that is inside each
 
 Routes, one file a dialect: openai.py, tei.py, cohere.py, modelscope.py, own.py, collections.py.

@@ -45,23 +45,24 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 
 def pieces(value: Any) -> Iterator[bytes]:
-    """The same in pieces: the writer holds Python's lock from the first byte of each to its last.
+    """The same, or what an iterator gives, in pieces: the writer holds Python's lock until it has written one.
 
     >>> b"".join(pieces({"月": [1, np.eye(2)]})).decode()
     '{"月":[1,[[1.0,0.0],[0.0,1.0]]]}'
     """
-    if _weight(value) <= PIECE or not isinstance(value, dict | list | np.ndarray):
+    if _weight(value) <= PIECE or not isinstance(value, dict | list | Iterator | np.ndarray):
         yield orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     elif isinstance(value, dict):
         for i, (key, one) in enumerate(value.items()):
             yield (b"," if i else b"{") + orjson.dumps(key) + b":"
             yield from pieces(one)
         yield b"}"
-    elif isinstance(value, list):
+    elif isinstance(value, list | Iterator):
+        i = -1
         for i, one in enumerate(value):
             yield b"," if i else b"["
             yield from pieces(one)
-        yield b"]"
+        yield b"]" if i >= 0 else b"[]"
     else:
         n = max(1, PIECE * len(value) // value.size)
         for start in range(0, len(value), n):
@@ -76,6 +77,8 @@ def _weight(value: Any) -> int:
         return value.size
     if isinstance(value, str):
         return len(value)
+    if isinstance(value, Iterator):
+        return PIECE + 1
     if not isinstance(value, dict | list):
         return 1
     n = len(value)

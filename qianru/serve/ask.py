@@ -63,7 +63,8 @@ async def ask(request: Request, name: str) -> Response:
     body = await asked(request, QuestionAsked)
     server, opened = server_of(request), shelf_of(request).get(name)
     check_k(server.limits, "k", body.k)
-    check_chars(server.limits, "question", body.question)
+    for question in (body.question, *(said.content for said in body.history if said.role == "user")):
+        check_chars(server.limits, "question", question)
     note_of(request).n_texts = 1
     base = KnowledgeBase(opened.library, server.chat, budget=body.budget, k=body.k)
     events = _told(server, base, body)

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qianru.errors import BadInput, RequestRefused
+from qianru.errors import RequestRefused
 from qianru.serve.answers import PIECE, pieces
 from qianru.serve.bodies import Parts, most_parts, parts
+from qianru.serve.bounds import check_count
 from qianru.serve.forms import Form
 from qianru.serve.lanes import Ask, Embedder, PairScorer, Read
 from qianru.serve.line import Job
@@ -23,7 +24,7 @@ from qianru.serve.server import Note, Server, note_of, server_of
 from qianru.types import Embeddings, FloatArray
 
 MANY_ERRORS = 1000      # of one body: beyond them none is described, since pydantic describes all or none
-SOON_CHARS = 4000       # tokenized at once; a thread's turn would take longer than that
+SOON_CHARS = 4000       # or token ids, read at once; a thread's turn would take longer than that
 T = TypeVar("T")
 M = TypeVar("M", bound=Form)
 Input = str | list[str] | list[int] | list[list[int]]
@@ -87,11 +88,11 @@ async def embed(
     server, note = server_of(request), note_of(request)
     ask = lane.ask(ask)
     texts = [input] if isinstance(input, str) or (input and isinstance(input[0], int)) else input
-    _check_count(server, len(texts), "text")
+    check_count(server.limits, len(texts), "texts")
     if isinstance(texts[0], str):
         read = await _read(server, lambda: lane.read(texts, ask), sum(map(len, texts)))  # type: ignore[arg-type]
     else:
-        read = lane.read_ids(texts, ask)  # type: ignore[arg-type]
+        read = await _read(server, lambda: lane.read_ids(texts, ask), sum(map(len, texts)))  # type: ignore[arg-type]
     _note_read(server, note, served, read, truncate, too_long)
     made: Embeddings = await computed(request, served, read)
     _count(server, note, served, len(made), int(made.n_tokens.sum()))
@@ -106,7 +107,7 @@ async def score(
 ) -> FloatArray:
     """(n,) scores of the pairs of a request."""
     server, note = server_of(request), note_of(request)
-    _check_count(server, len(pairs), "pair")
+    check_count(server.limits, len(pairs), "pairs")
     read = await _read(server, lambda: lane.read(pairs), sum(len(a) + len(b) for a, b in pairs))
     _note_read(server, note, served, read, truncate, too_long)
     made: FloatArray = await computed(request, served, read)
@@ -197,8 +198,8 @@ async def answered(request: Request, n: int, make: Callable[[], Any]) -> Respons
     return Response(body, media_type="application/json")
 
 
-async def _read(server: Server, read: Callable[[], Read], n_chars: int) -> Read:
-    if n_chars <= SOON_CHARS:
+async def _read(server: Server, read: Callable[[], Read], n: int) -> Read:
+    if n <= SOON_CHARS:
         return read()
     return await asyncio.get_running_loop().run_in_executor(server.readers, read)
 
@@ -208,14 +209,6 @@ def numbers_of(made: Embeddings) -> int:
     arrays = [made.dense, *(ragged.data for ragged in (made.multi, made.tokens) if ragged is not None)]
     sparse = 0 if made.sparse is None else 2 * made.sparse.terms.size
     return sparse + sum(array.size for array in arrays if array is not None)
-
-
-def _check_count(server: Server, n: int, what: str) -> None:
-    if n == 0:
-        raise BadInput(f"There is no {what} in the request. Send at least one.")
-    if n > server.limits.texts:
-        raise RequestRefused(f"The request has {n:,} {what}s; the server takes {server.limits.texts:,} at once "
-                             "(--limit texts=N). Send them in several requests.", 413)
 
 
 def _note_read(server: Server, note: Note, served: Served, read: Read, truncate: bool, too_long: int) -> None:

@@ -1,4 +1,4 @@
-"""What requests may ask of collections: how much of everything."""
+"""How much of everything a request may ask for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def check_explained(queries: Iterable[str]) -> None:
 
 
 def check_count(limits: Limits, n: int, what: str) -> None:
-    """Raises RequestRefused for more documents or ids than one request may name."""
+    """Raises RequestRefused for more texts, documents or ids than one request may have, BadInput for none."""
+    if n == 0:
+        raise BadInput(f"There are no {what} in the request. Send at least one.")
     if n > limits.texts:
         raise RequestRefused(f"{n:,} {what}; the server takes {limits.texts:,} at once (--limit texts=N). Send them in "
                              "several requests.", 413)

@@ -18,6 +18,7 @@ from qianru.errors import RequestRefused
 from qianru.scores import cosine
 from qianru.serve.answers import json_answer, matrices, plain
 from qianru.serve.asking import Input, answered, asked, body_of, embed, score
+from qianru.serve.bounds import check_count
 from qianru.serve.forms import Direct, Form, answers, takes
 from qianru.serve.lanes import Ask, TransformerEmbedder
 from qianru.serve.openai import sliced
@@ -28,6 +29,7 @@ from qianru.types import Embeddings, Kind, Role
 
 router = APIRouter(tags=["text-embeddings-inference"], route_class=Direct)
 TOO_LONG = 413
+TOKENIZED_CHARS = 250_000       # at once: each token is an object of 400 bytes
 Inputs = Annotated[Input, Field(union_mode="left_to_right", description="A text, texts, or the model's own token ids.")]
 
 
@@ -137,9 +139,9 @@ async def embed_sparse(request: Request) -> Response:
     made = await _made(request, body.inputs, body, "sparse", None)
     sparse = made.sparse
     assert sparse is not None
-    return await answered(request, 2 * sparse.terms.size, lambda: [
+    return await answered(request, 2 * sparse.terms.size, lambda: (     # row by row: a million such objects take 300 MB
         [{"index": term, "value": weight} for term, weight in zip(terms.tolist(), weights.tolist(), strict=True)]
-        for terms, weights in sparse])
+        for terms, weights in sparse))
 
 
 @router.post("/similarity", openapi_extra=takes(SimilarityAsked), responses=answers([0.91, 0.42]))
@@ -174,12 +176,14 @@ async def tokenize(request: Request) -> Response:
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     if not isinstance(lane, TransformerEmbedder):
         raise RequestRefused(f"{served.name} has no tokenizer that could be shown.", 424)
-    if len(texts) > (most := server_of(request).limits.texts):
-        raise RequestRefused(f"{len(texts):,} texts; the server takes {most:,} at once.", 413)
+    check_count(server_of(request).limits, len(texts), "texts")
+    n_chars = sum(map(len, texts))
+    if n_chars > TOKENIZED_CHARS:
+        raise RequestRefused(f"{n_chars:,} characters; the server shows the tokens of {TOKENIZED_CHARS:,} at once. "
+                             "Send fewer texts.", 413)
     role = Cut(prompt_name=body.prompt_name).role()
     model = lane.model
-    return await answered(request, 5 * sum(map(len, texts)),
-                          lambda: token_rows(model, texts, role, body.add_special_tokens))
+    return await answered(request, 5 * n_chars, lambda: token_rows(model, texts, role, body.add_special_tokens))
 
 
 @router.get("/info", responses=answers({"model_id": "m3e-base", "max_input_length": 512}))

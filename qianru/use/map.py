@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qianru.errors import BadInput, CollectionError
+from qianru.errors import BadInput, CollectionError, RequestRefused
 from qianru.index.collection import Collection
 from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.cluster import cluster
@@ -28,6 +28,7 @@ WORDS = 6
 CELLS = 24              # a side, of the grid in which a cluster's densest place is looked for
 READ, PLACED, GROUPED = 5, 75, 20       # parts of the work, in percent: measured at 50,000 documents
 FRESH_S = 30.0          # how long a map is shown before a change of its collection makes it be drawn anew
+AGAIN_S = 30.0          # after which asking for one map too many may help
 FRESH_ON_A_SERVER_S = 600.0         # the same where nobody counts changes
 
 
@@ -166,8 +167,8 @@ class Maps:
     every fresh_s seconds, so that one that is written to all the time has a map too.
     """
 
-    def __init__(self, n_kept: int = 8, fresh_s: float = FRESH_S) -> None:
-        self._n_kept, self._fresh_s = n_kept, fresh_s
+    def __init__(self, n_kept: int = 8, fresh_s: float = FRESH_S, most_waiting: int = 16) -> None:
+        self._n_kept, self._fresh_s, self._most_waiting = n_kept, fresh_s, most_waiting
         self._kept: OrderedDict[tuple[str, int, int], _Kept] = OrderedDict()
         self._lock = Lock()
         self._drawer = ThreadPoolExecutor(1, "qianru-map")
@@ -176,10 +177,15 @@ class Maps:
         """The map, or how far it has come; raises what has stopped the drawing, once, and then tries again.
 
         name: of the collection, the same at every call
+        Raises RequestRefused where most_waiting others are to be drawn.
         """
         sequence = collection.sequence
         with self._lock:
             key = (name, limit, seed)
+            if key not in self._kept and sum(kept.work is not None for kept in self._kept.values()) >= \
+                    self._most_waiting:
+                raise RequestRefused(f"{self._most_waiting} maps are to be drawn already. Ask again in a while.", 429,
+                                     AGAIN_S)
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
             if kept.work is not None and kept.work.done():

@@ -88,6 +88,11 @@ def test_tokenize_tells_where_each_token_stands(client: httpx.Client) -> None:
     assert [one["text"] for one in bare] == ["明"]
 
 
+def test_tokens_are_shown_of_so_many_letters_and_no_more(client: httpx.Client) -> None:
+    answer = client.post("/tokenize", json={"inputs": ["月" * 125_000, "光" * 125_001]})
+    assert (answer.status_code, "250,001 characters" in answer.json()["error"]) == (413, True)
+
+
 def test_info_tells_the_limits(client: httpx.Client) -> None:
     told = client.get("/info").json()
     assert (told["model_id"], told["max_input_length"], told["max_client_batch_size"]) == ("tiny", 64, 2048)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qianru.errors import BadInput
+from qianru.errors import BadInput, RequestRefused
 from qianru.index import push_ends
 from qianru.index.collection import Collection
 from qianru.types import Document
@@ -214,6 +214,18 @@ def test_a_map_is_drawn_in_the_background_and_kept(collection: Collection) -> No
     first = finished(maps, collection)
     assert maps.ask("notes", collection) is first
     maps.close()
+
+
+def test_so_many_maps_wait_to_be_drawn_and_no_more(collection: Collection) -> None:
+    maps = Maps(most_waiting=2)
+    try:
+        with collection.entered():                  # the first waits for its turn
+            for limit in (10, 20, 10):
+                assert isinstance(maps.ask("诗", collection, limit), Working)
+            with pytest.raises(RequestRefused, match="2 maps are to be drawn already"):
+                maps.ask("诗", collection, 30)
+    finally:
+        maps.close()
 
 
 def test_a_change_makes_a_map_be_drawn_anew_behind_the_old_one(collection: Collection) -> None:
