@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from qianru.models.transformer import Transformer
 
 
+SENTENCES = 256         # of a document, that are embedded to find the likest one
+
+
 class Word(NamedTuple):
     """A word or token that query and document share. adds: its part of the sparse score, both weights' product."""
 
@@ -116,7 +119,10 @@ def explain(model: Model, query: str, asked: Embeddings, document: Document, sto
 
 
 def snippet(model: Model, query: str, asked: Embeddings, text: str) -> tuple[int, int]:
-    """(start, end) of the sentence that shares most words with the query; where none does, the likest dense vector."""
+    """(start, end) of the sentence that shares most words with the query.
+
+    Where none does, the one of the first SENTENCES whose dense vector is likest: a book has a hundred thousand.
+    """
     spans = sentences(text)
     if len(spans) < 2:
         return spans[0] if spans else (0, 0)
@@ -126,6 +132,7 @@ def snippet(model: Model, query: str, asked: Embeddings, text: str) -> tuple[int
         return spans[int(np.argmax([sum(map(len, words)) for words in told]))]
     if asked.dense is None:
         return spans[0]
+    spans = spans[:SENTENCES]
     made = model.encode([text[start:end] for start, end in spans], kinds=["dense"]).dense
     assert made is not None
     lengths = np.linalg.norm(made, axis=1)

@@ -15,6 +15,7 @@ from poems import POEMS
 
 from qianru.errors import BadInput, CollectionDamaged, ModelMismatch
 from qianru.index.collection import Collection
+from qianru.index.explanation import SENTENCES, snippet
 from qianru.index.layout import Layout
 from qianru.models import load
 from qianru.models.base import Model
@@ -159,3 +160,20 @@ def test_an_explanation_aligns_tokens_and_adds_up(three: Collection) -> None:
     start, end = why.snippet
     assert hit.text[start:end] == "The moon shines over the river."
     assert {"scores", "terms", "alignment", "snippet", "tokens"} == set(why.to_dict(matrix=True))
+
+
+def test_of_a_book_only_the_first_sentences_are_embedded_for_the_likest() -> None:
+    embedded: list[str] = []
+
+    class Moons:
+        """(1, 0) for a sentence with a moon, (0, 1) for one without."""
+
+        def encode(self, texts: list[str], **_: object) -> Embeddings:
+            embedded.extend(texts)
+            dense = np.array([[1, 0] if "月" in text else [0, 1] for text in texts], np.float32)
+            return Embeddings("moons", np.ones(len(texts), np.int64), dense=dense)
+
+    asked = Embeddings("moons", np.ones(1, np.int64), dense=np.array([[1, 0]], np.float32))
+    book = "花开。" * 200 + "明月。" + "花开。" * 2000
+    assert snippet(Moons(), "moon", asked, book) == (600, 603)  # type: ignore[arg-type]   # all that is asked of it
+    assert len(embedded) == SENTENCES
