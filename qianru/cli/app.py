@@ -14,12 +14,13 @@ from qianru.cli import (
     asking,
     caring,
     classifying,
+    clustering,
     comparing,
+    deduplicating,
     embedding,
     evaluating,
     fetching,
     fitting,
-    grouping,
     indexing,
     judging,
     loading,
@@ -53,7 +54,7 @@ app = typer.Typer(
     ),
 )
 for room in (indexing, searching, asking, comparing, recommending, reranking, embedding, fitting, training,
-             evaluating, judging, fetching, looking, tuning, grouping, classifying, caring, pushing,
+             evaluating, judging, fetching, looking, tuning, clustering, deduplicating, classifying, caring, pushing,
              serving, loading):      # as the help page has them
     room.register(app)
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qianru.cli.grouping import GROUPS, IdColumn, TextColumns, named_texts
 from qianru.cli.layout import counted, one_line
-from qianru.cli.options import AsJson, Encoding, examples
-from qianru.cli.reading import check_apart, names_in, streamed, told_problems
+from qianru.cli.options import GROUPS, AsJson, Encoding, IdColumn, TextColumns, examples
+from qianru.cli.reading import check_apart, named_texts, names_in, streamed, told_problems
 from qianru.cli.terminal import note, progress, show, show_json, stdout
 from qianru.errors import BadInput, UnknownName
 

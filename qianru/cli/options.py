@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qianru.index.collection import Collection
     from qianru.runtime.options import Runtime
 
-CARE = "Look after a collection"      # the help page's second panel of commands
+CARE, GROUPS = "Look after a collection", "Group texts"      # the help page's panels of commands
 DEFAULT_COLLECTION = ".qianru"
 COLLECTION_VARIABLE = "QIANRU_COLLECTION"
 
@@ -21,6 +21,10 @@ Where = Annotated[
     str | None,
     typer.Option("--where", "-w", help="Only documents whose fields pass: path ^= \"notes/\" and line > 10"),
 ]
+TextColumns = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Columns of tables that hold the text.", show_default=False)]
+IdColumn = Annotated[
+    str | None, typer.Option("--id", metavar="COLUMN", help="What names a row; else file:line.", show_default=False)]
 ItemName = Annotated[
     str | None, typer.Option("--name", "-n", metavar="COLUMN", show_default=False,
                              help="What names an item: name, title, id or the first column.")

@@ -113,6 +113,26 @@ def streamed(
                     note(f"warning: {one_line(str(source))}")
 
 
+def named_texts(
+    files: Sequence[Path], text_columns: str | None, id_column: str | None, encoding: str | None
+) -> Iterator[tuple[str, str]]:
+    """(id, text) of lines, rows, and passages of files that have neither; problems are told on stderr."""
+    from qianru.index.home import is_collection
+    from qianru.text.chunk import chunk
+    from qianru.text.read.stream import has_rows
+
+    problems: list[str] = []
+    for file in files:
+        if is_collection(file) or (not file.is_dir() and has_rows(file)):
+            for source in streamed([file], names_in(text_columns), id_column, encoding, problems):
+                yield source.id or f"{source.path}:{source.line}", source.text
+        else:
+            for source in sources([file], names_in(text_columns), encoding):
+                for i, piece in enumerate(chunk(source, max_chars=PASSAGE_CHARS, overlap=0), 1):
+                    yield f"{source.path}#{i}", piece.text
+    told_problems(problems)
+
+
 def _documents(path: Path) -> Iterator[Source]:
     from qianru.use.material import documents_of
 

@@ -186,6 +186,8 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("dedup rows.jsonl -o ./rows.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.jsonl --groups rows.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.jsonl --groups k.jsonl", "would be lost"),
+    ("dedup rows.jsonl -o k.jsonl --groups k.csv", "JSON lines, not to 'k.csv'"),
+    ("dedup rows.jsonl -o k.jsonl --precision 0.9", "Give them with --labelled"),
     ("dedup rows.jsonl -o k.txt --keep longst", "Did you mean 'longest'"),
     ("dedup rows.jsonl -o k.txt --keep largest", "needs a field"),
     ("dedup rows.jsonl -o k.txt --keep largest --by dat", "Did you mean 'date'"),

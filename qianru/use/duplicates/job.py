@@ -73,13 +73,16 @@ def deduplicate(
     key: changes when the texts do; a job stopped with the same key and plan goes on where it was
     watch: gives what counts, for "Reading", "Comparing" and "Writing"
     On the way 12 bytes a character lie in a folder beside the output. Memory: 700 MB and 100 bytes a text.
-    Raises BadInput for another suffix, UnknownName for a field that no text has, BadFile where the texts have changed
+    Raises BadInput for other suffixes, UnknownName for a field that no text has, BadFile where the texts have changed
     between two readings.
     """
     output = Path(output)
     if output.suffix.lower() not in SUFFIXES:
         raise BadInput(f"What is kept cannot be written to '{output.name}'. Give a name that ends in "
                        f"{', '.join(SUFFIXES)}.")
+    if groups is not None and Path(groups).suffix.lower() != ".jsonl":
+        raise BadInput(f"Groups are written as JSON lines, not to '{Path(groups).name}'. Give a name that ends in "
+                       ".jsonl.")
     watch = watch or (lambda what: lambda done, total: None)
     folder = output.with_name(f".{output.name}.work")
     mark = sha256(json.dumps([key, asdict(plan)]).encode()).hexdigest()
