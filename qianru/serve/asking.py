@@ -54,14 +54,16 @@ async def body_of(request: Request) -> bytes:
         if not _few(found, limits):
             server_of(request).metrics.refused.labels("body").inc()
             raise RequestRefused(
-                f"The body has {found.lists:,} lists and objects and up to {found.values:,} values; the server reads "
-                f"{limits.body_lists:,} and {limits.body_values:,} at once (--limit body_lists=N, body_values=N). Send "
-                "them in several requests.", 413)
+                f"The body has {found.lists:,} lists and objects, {found.names:,} named values and up to "
+                f"{found.values:,} values in all; the server reads {limits.body_lists:,}, {limits.body_names:,} and "
+                f"{limits.body_values:,} (--limit body_lists=N, body_names=N, body_values=N). Send them in several "
+                "requests.", 413)
     return body
 
 
 def _few(found: Parts, limits: Limits) -> bool:
-    return found.lists <= limits.body_lists and found.values <= limits.body_values
+    return all(n <= most for n, most in zip(found, (limits.body_lists, limits.body_names, limits.body_values),
+                                            strict=True))
 
 
 def _words_of(error: ValidationError) -> str:

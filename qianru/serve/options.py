@@ -17,7 +17,7 @@ class Limits:
     """What is refused. Each bound has one name, here, on the command line and in docs/serving.md.
 
     body_bytes: of one request;  bodies_bytes: of all that are in the house
-    body_lists: lists and objects in one request;  body_values: values in it, such as token ids
+    body_lists: lists and objects in one request;  body_names: of values in objects;  body_values: such as token ids
     texts: of one request;  answer_numbers: that one answer may hold, which bounds token vectors
     queue_tokens, queue_numbers: that wait, or are waited for, at most
     queue_s: a request that would wait longer for its first turn is refused with 429
@@ -34,6 +34,7 @@ class Limits:
     body_bytes: int = 8 << 20
     bodies_bytes: int = 256 << 20
     body_lists: int = 1 << 14
+    body_names: int = 1 << 18
     body_values: int = 1 << 20
     texts: int = 2048
     answer_numbers: int = 8_000_000

@@ -200,31 +200,33 @@ def test_garbage_is_answered_with_400_and_never_repeated(client: httpx.Client, b
     ("/v1/embeddings", b'{"model":"puppet","input":[' + b"[]," * 9 + b"[]]}"),
     ("/", b'{"inputs":[' + b'"\xe6\x9c\x88",' * 16 + b'"x"]}'),
     ("/collections/laws/documents", b'{"documents":[' + b'{"text":""},' * 9 + b"{}]}"),
+    ("/collections/laws/search", b'{"plan":{' + b'"":1,' * 9 + b'"":1}}'),
 ])
 def test_a_body_of_too_many_parts_is_refused_before_it_is_read(path: str, body: bytes) -> None:
-    with live(puppet_server(Puppet(), Limits(body_lists=8, body_values=16))) as client:
+    with live(puppet_server(Puppet(), Limits(body_lists=8, body_names=9, body_values=16))) as client:
         refused = client.post(path, content=body)
         assert refused.status_code == 413
-        assert "the server reads 8 and 16 at once" in refused.text
-        text = "[{,\\\"" * 20                       # in a string they are letters
+        assert "the server reads 8, 9 and 16" in refused.text
+        text = "[{,:\\\"" * 20                       # in a string they are letters
         assert client.post("/v1/embeddings", json={**BODY, "input": text}).status_code == 200
 
 
-@given(st.recursive(st.none() | st.integers() | st.text('[{,"\\月'), lambda inner:
-                    st.lists(inner) | st.dictionaries(st.text('[{,"\\月'), inner), max_leaves=20))
+@given(st.recursive(st.none() | st.integers() | st.text('[{:,"\\月'), lambda inner:
+                    st.lists(inner) | st.dictionaries(st.text('[{:,"\\月'), inner), max_leaves=20))
 def test_the_parts_of_a_body_are_counted_without_reading_it(value: Any) -> None:
-    def count(value: Any) -> tuple[int, int]:
+    def count(value: Any) -> tuple[int, int, int]:
         if not isinstance(value, list | dict):
-            return 0, 1
+            return 0, 0, 1
         inner = [count(one) for one in (value.values() if isinstance(value, dict) else value)]
-        return 1 + sum(n for n, _ in inner), 1 + sum(n for _, n in inner)
+        lists, names, values = (sum(column) for column in zip(*inner, strict=True)) if inner else (0, 0, 0)
+        return lists + 1, names + (len(value) if isinstance(value, dict) else 0), values + 1
 
-    lists, values = count(value)
+    lists, names, values = count(value)
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, separators=(",", ":"))):
         found = parts(text.encode())
-        assert found.lists == lists
+        assert (found.lists, found.names) == (lists, names)
         assert values <= found.values <= values + lists + 1
-        assert found <= most_parts(text.encode())
+        assert all(n <= most for n, most in zip(found, most_parts(text.encode()), strict=True))
 
 
 @pytest.mark.parametrize(("form", "body"), [
