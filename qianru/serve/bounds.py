@@ -71,8 +71,13 @@ def check_answer(limits: Limits, n_chars: int) -> None:
 
 
 def check_documents(limits: Limits, documents: Sequence[Document]) -> None:
-    """Raises RequestRefused for documents with too many fields, or too large ones; BadInput for what is no field."""
+    """Raises RequestRefused for documents that are too long, or have too many or too large fields; BadInput for what is
+    no field."""
     for document in documents:
+        if (n := len(document.text)) > limits.text_chars:
+            raise RequestRefused(f"Document {document.id[:60]!r} has {n:,} characters; the server keeps "
+                                 f"{limits.text_chars:,} (--limit text_chars=N). Cut it into passages, which are found "
+                                 "more exactly.", 413)
         n, size = len(document.fields), len(fields_json(document).encode())
         if n > limits.fields:
             raise RequestRefused(f"Document {document.id[:60]!r} has {n:,} fields; the server keeps {limits.fields:,} "

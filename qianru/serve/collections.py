@@ -169,7 +169,10 @@ async def delete(request: Request, name: str) -> Response:
 @router.post("/collections/{name}/documents", openapi_extra=takes(DocumentsAsked),
              responses=answers({"added": 1, "updated": 0, "unchanged": 0}))
 async def add(request: Request, name: str) -> Response:
-    """Adds documents; those that are acknowledged survive a crash. Searches go on meanwhile."""
+    """Adds documents; those that are acknowledged survive a crash. Searches go on meanwhile.
+
+    After an error some may have been added: the same request goes on with the others.
+    """
     body = await asked(request, DocumentsAsked)
     server, opened = server_of(request), writable(request, name)
     check_count(server.limits, len(body.documents), "documents")

@@ -28,7 +28,7 @@ class Limits:
     hits: that a search gives or rescores, of all its queries;  explained: of these with their reasons
     answer_chars: of the texts of all hits or documents in an answer
     collections: after so many requests make no more;  documents: in a collection that requests fill
-    fields, fields_bytes: of one document, as JSON
+    text_chars, fields, fields_bytes: of one document, the fields as JSON
     """
 
     body_bytes: int = 8 << 20
@@ -53,6 +53,7 @@ class Limits:
     answer_chars: int = 16_000_000
     collections: int = 256
     documents: int = 1_000_000
+    text_chars: int = 100_000
     fields: int = 64
     fields_bytes: int = 16 << 10
 

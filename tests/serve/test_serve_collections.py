@@ -43,7 +43,7 @@ def open_server(poems: Path, places: dict[str, Path], tmp_path_factory: pytest.T
     """A server of the collection and of its model, which may make more of them."""
     options = Options(port=0, collections=tmp_path_factory.mktemp("shelf"), allow_write=True,
                       limits=Limits(k=50, queries=4, texts=100, hits=60, explained=5, answer_chars=120, documents=8,
-                                    collections=3, fields=3, fields_bytes=200))
+                                    collections=3, text_chars=60, fields=3, fields_bytes=200))
     return made([str(places["tiny"]), str(places["reranker"]), str(poems)], options, Keys(), Runtime("float32"))
 
 
@@ -133,6 +133,7 @@ def test_documents_that_are_too_many_or_too_large_are_refused_whole(shelf: httpx
     for documents, said in (
         ([{**poem, "fields": dict.fromkeys("甲乙丙丁", 1)}], "'春晓' has 4 fields; the server keeps 3"),
         ([{**poem, "fields": {"甲": "乙" * 70}}], "take 220 bytes; the server keeps 200"),
+        ([{**poem, "text": "诗" * 61}], "'春晓' has 61 characters; the server keeps 60 (--limit text_chars=N)"),
         ([poem] * 101, "101 documents; the server takes 100 at once"),
         ([{"text": str(i)} for i in range(9)], "would hold 9 documents; the server keeps 8"),
     ):
@@ -155,8 +156,8 @@ def test_documents_whose_texts_are_too_long_together_are_not_given(shelf: httpx.
     assert shelf.post("/collections/poems/documents/get", json=body).status_code == 200
     made = shelf.post("/collections", json={"name": "长", "model": "bm25"})
     assert made.status_code == 201
-    shelf.post("/collections/长/documents", json={"documents": [{"id": i, "text": i * 61} for i in "一二"]})
-    refused = shelf.post("/collections/长/documents/get", json={"ids": ["一", "二"]})
+    shelf.post("/collections/长/documents", json={"documents": [{"id": i, "text": i * 60} for i in "一二三"]})
+    refused = shelf.post("/collections/长/documents/get", json={"ids": ["一", "二", "三"]})
     assert (refused.status_code, "more than 120 characters" in refused.text) == (413, True)
     shelf.delete("/collections/长")
 
