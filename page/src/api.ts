@@ -21,10 +21,13 @@ export interface Explanation {
   alignment?: [string, string, number][];
 }
 export interface Alignment { query_tokens: string[]; passage_tokens: string[]; matrix: number[][]; best: number[]; score: number }
-export interface MapData { points: string; clusters: string; ids: string[]; titles: string[]; labels: MapLabel[] }
+export interface MapData { points: string; clusters: string; ids: string[]; titles: string[]; labels: MapLabel[]; n_documents: number }
 export interface MapLabel { cluster: number; words: string[]; x: number; y: number; size: number }
 export interface Passage { number: number; id: string; text: string; source?: string | null; line?: number | null }
 export interface Citation { number: number; start: number; end: number; resolved: boolean }
+
+/** An answer that was begun and never finished. */
+export const BROKEN = -1;
 
 /** What went wrong, in the server's words; status 0 if it could not be reached. */
 export class Refused extends Error {
@@ -118,3 +121,7 @@ export function allModels(): Promise<ModelInfo[]> {
 }
 
 export const isReranker = (model: ModelInfo): boolean => model.qianru?.role === "reranker";
+
+/** Whether a model makes vectors of tokens, which can be set beside one another. */
+export const aligns = ({ qianru }: ModelInfo): boolean => qianru?.role !== "reranker"
+  && [...(qianru?.kinds ?? []), ...(qianru?.on_request ?? [])].some((kind) => kind === "multi" || kind === "tokens");

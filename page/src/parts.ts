@@ -1,5 +1,5 @@
 /** Pieces that several views are made of. */
-import { allCollections, allModels, type CollectionInfo, type Hit, type ModelInfo, Refused } from "./api";
+import { allCollections, allModels, BROKEN, type CollectionInfo, type Hit, type ModelInfo, Refused } from "./api";
 import { type Child, choice, el, set } from "./dom";
 import { args, type Key, number, say, score } from "./strings";
 import { merged, type Span, toUnits, wrapped } from "./spans";
@@ -14,10 +14,11 @@ export function heading(title: Key, lead: Key): HTMLElement {
 /** Something that failed, said where it happened. */
 export function failure(error: unknown): HTMLElement {
   if (error instanceof Refused) {
-    const known: Record<number, Key> = { 0: "error.unreachable", 401: "error.locked", 429: "error.busy" };
+    const known: Record<number, Key> = { [BROKEN]: "error.broken", 0: "error.unreachable", 401: "error.locked", 429: "error.busy" };
     const key = known[error.status];
+    const other: Key = error.status < 500 ? "error.refused" : "error.failed";
     return el("div", { class: "alert", role: "alert" },
-      key ? el("p", { t: key }) : el("p", { t: "error.refused", args: { status: String(error.status) } }),
+      key ? el("p", { t: key }) : el("p", { t: other, args: { status: String(error.status) } }),
       error.message && el("p", { class: "small" }, error.message));
   }
   return el("div", { class: "alert", role: "alert" }, el("p", { t: "error.page" }), el("p", { class: "small" }, String(error)));

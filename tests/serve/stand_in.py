@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,9 +40,13 @@ def whole(texts: list[str], dim: int = 256) -> FloatArray:
 
 
 def stand_in(
-    collections: Mapping[str, Collection], *, key: str | None = None, maps: Mapping[str, Any] | None = None
+    collections: Mapping[str, Collection], *, key: str | None = None, maps: Mapping[str, Any] | None = None,
+    models: Sequence[Mapping[str, Any]] = MODELS,
 ) -> FastAPI:
-    """The application. maps: name -> what GET …/map answers; a collection without one is worked on for two requests."""
+    """The application. maps: name -> what GET …/map answers; a collection without one is worked on for two requests.
+
+    A question with 断 in it is never answered to the end.
+    """
     app = FastAPI()
     mount(app)
     asked_for_map: dict[str, int] = {}
@@ -61,8 +65,8 @@ def stand_in(
         return JSONResponse({"error": {"type": type(error).__name__, "message": str(error)}}, 400)
 
     @app.get("/v1/models")
-    def models() -> Any:
-        return {"object": "list", "data": MODELS}
+    def every_model() -> Any:
+        return {"object": "list", "data": models}
 
     @app.get("/metrics")
     def metrics() -> PlainTextResponse:
@@ -142,6 +146,9 @@ def stand_in(
                 return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
             yield line("passages", {"passages": passages})
+            if "断" in asked["question"]:
+                yield line("error", {"type": "ServerFailed", "message": "chat.example answers 500."})
+                return
             for start in range(0, len(text), 5):
                 await asyncio.sleep(0.01)
                 yield line("text", {"text": text[start : start + 5]})

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import served, stand_in
+from stand_in import MODELS, served, stand_in
 
 from qianru.index.collection import Collection
 from qianru.types import Document
+from qianru.use.map import map_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = os.environ.get("QIANRU_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -206,6 +207,16 @@ def test_a_hit_leads_to_its_alignment(visit: Open) -> None:
     assert page.locator("input[type=text]").input_value() == "故乡"
 
 
+def test_where_no_model_aligns_no_hit_leads_to_it(visit: Open, collections: dict[str, Collection]) -> None:
+    with served(stand_in(collections, models=MODELS[1:])) as dense_only:
+        page = visit("search?q=故乡&c=诗 词", at=dense_only)
+        page.wait_for_selector(".hit footer button")
+        page.wait_for_load_state("networkidle")
+        assert not page.locator(".hit a.link").first.is_visible()
+        page.goto(f"{dense_only}/ui/#/align")
+        page.wait_for_selector(".empty")
+
+
 @LANGUAGES
 def test_two_collections_side_by_side(visit: Open, language: str) -> None:
     page = visit("compare", language)
@@ -258,6 +269,16 @@ def test_an_answer_streams_and_its_citations_are_checked(visit: Open, language: 
 
 
 @LANGUAGES
+def test_an_answer_that_breaks_off_is_said_so(visit: Open, language: str) -> None:
+    page = visit("ask", language)
+    page.fill("textarea", "断了吗")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".turn .alert")
+    assert page.locator(".alert p").all_inner_texts() == [
+        {"zh-CN": "回答中断了。", "en-US": "The answer broke off."}[language], "chat.example answers 500."]
+
+
+@LANGUAGES
 def test_figures_of_the_server_move(visit: Open, language: str) -> None:
     page = visit("metrics", language)
     until(page, "document.querySelectorAll('.tile .spark').length === 3")
@@ -295,6 +316,16 @@ def test_the_map_its_clusters_and_the_lasso(visit: Open, language: str) -> None:
     page.locator(".panel button.link").click()
     page.locator(".cluster").first.click()
     page.wait_for_selector(".chosen .passage")
+
+
+def test_a_map_of_very_many_documents_says_that_it_is_a_sample(
+    visit: Open, collections: dict[str, Collection]
+) -> None:
+    sample = map_of(collections["诗 词"], 30).to_dict()
+    with served(stand_in(collections, maps={"诗 词": sample})) as at:
+        page = visit("map", "zh-CN", at=at)
+        page.wait_for_selector(".cluster", timeout=60_000)
+        assert told(page).startswith("从 50 篇文档中随机抽取 30 篇，")
 
 
 def test_the_map_obeys_the_keyboard_and_finds_hits(visit: Open) -> None:

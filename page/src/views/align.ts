@@ -1,5 +1,5 @@
 /** How the tokens of a query and of a passage answer one another. */
-import { type Alignment, isReranker, post } from "../api";
+import { type Alignment, aligns, post } from "../api";
 import { type Child, el, field, set } from "../dom";
 import { scaled, strips } from "../heat";
 import type { View } from "../main";
@@ -13,8 +13,7 @@ const EXAMPLES = {
 const BLANK = "␣";
 
 export function create(): View {
-  const { select: model, ready } = modelChoice((one) => !isReranker(one)
-    && [...(one.qianru?.kinds ?? ["multi"]), ...(one.qianru?.on_request ?? [])].some((kind) => kind === "multi" || kind === "tokens"));
+  const { select: model, ready } = modelChoice(aligns);
   const query = el("input", { type: "text", autocomplete: "off", spellcheck: "false", maxlength: 1000 });
   const text = el("textarea", { rows: 4, spellcheck: "false" });
   const stage = new Stage();

@@ -1,5 +1,5 @@
 /** Questions answered from a collection, with citations; one that the passages do not bear out is marked. */
-import { type Citation, collectionPath, type Passage, posted, send } from "../api";
+import { BROKEN, type Citation, collectionPath, type Passage, posted, Refused, send } from "../api";
 import { el, field, unique, welcome } from "../dom";
 import { events } from "../events";
 import type { View } from "../main";
@@ -63,9 +63,9 @@ export function create(): View {
           text += (data as { text: string }).text;
           answer.textContent = text;
         } else if (event === "done") done = data as typeof done;
-        else if (event === "error") throw new Error(messageOf(data));
+        else if (event === "error") throw new Refused(messageOf(data), BROKEN);
       }
-      if (!done) throw new Error("the answer ended early");
+      if (!done) throw new Refused("", BROKEN);
       say(status, "ask.done");
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") say(status, "ask.stopped");

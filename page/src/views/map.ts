@@ -146,7 +146,7 @@ class Shown {
       clear: () => this.clear(),
     }, this.stop.signal);
     this.listClusters();
-    say(status, "map.told", about);
+    this.tell();
   }
 
   close(): void {
@@ -156,6 +156,12 @@ class Shown {
   theme(): void {
     this.scatter.theme();
     for (const dot of this.panel.querySelectorAll<HTMLElement>("[data-cluster]")) paint(dot, Number(dot.dataset["cluster"]));
+  }
+
+  /** What is drawn: all documents, or some of very many. */
+  private tell(): void {
+    const [n, all] = [this.data.ids.length, this.data.n_documents];
+    say(this.status, n < all ? "map.sample" : "map.told", { n, all, clusters: this.labels.length });
   }
 
   /** Rings around the documents that are on the map. */
@@ -211,7 +217,7 @@ class Shown {
     this.scatter.mark(null);
     this.scatter.ring([]);
     this.listClusters();
-    say(this.status, "map.told", { n: this.data.ids.length, clusters: this.labels.length });
+    this.tell();
   }
 
   /** Marks the points and lists their documents, the texts of the first few of them. */

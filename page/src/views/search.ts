@@ -1,5 +1,5 @@
 /** Search: what was found, by which words and by which kinds of vectors, and why. */
-import { collectionPath, type Explanation, type Hit, post, search } from "../api";
+import { aligns, allModels, collectionPath, type Explanation, type Hit, post, search } from "../api";
 import { choice, el, field, set, unique, welcome } from "../dom";
 import type { View } from "../main";
 import { collectionChoice, failure, fields, heading, kindBars, kindName, nothing, passage, Stage, tops } from "../parts";
@@ -107,7 +107,8 @@ function hitCard(collection: string, query: string, hit: Hit, rank: number, most
       }, (error: unknown) => why.replaceChildren(failure(error)));
     }
   } });
-  const align = el("a", { class: "link", href: `#/align?${new URLSearchParams({ q: query, p: hit.text.slice(0, 1200) })}`, t: "hit.align" });
+  const align = el("a", { class: "link", hidden: true, href: `#/align?${new URLSearchParams({ q: query, p: hit.text.slice(0, 1200) })}`, t: "hit.align" });
+  void allModels().then((all) => (align.hidden = !all.some(aligns)), () => undefined);       // where none can, there is nothing to lead to
   return el("li", { class: "card hit" },
     el("header", {}, el("span", { class: "rank" }, rank), el("h2", {}, hit.id),
       el("span", { class: "score", "t:title": "hit.score.means" }, score(hit.score))),

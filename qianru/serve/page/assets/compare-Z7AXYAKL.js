@@ -1,4 +1,4 @@
-import{A as I,B as T,C,D as b,E as M,G as P,H as q,J as N,d as E,g as k,j as w,m as L,n as H,r as e,v as c,w as y}from"./chunk-RY7AXQV6.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
+import{C as I,D as T,E as C,F as b,G as M,I as P,J as q,L as N,d as E,g as k,l as w,o as L,p as H,t as e,x as c,y}from"./chunk-FPN5OSEW.js";var A={zh:["怎么退货",`收到的衣服不合适，可以换吗
 退款多久到账
 这件衣服多少钱
 如何申请退货退款
