@@ -3,7 +3,7 @@
     vector of a token   its weight times (its own row + a share of the mean of its characters' rows)
     vector of a text    the sum of its tokens' vectors, brought to length 1
 
-The table that is written has characters and weights multiplied in: at run time a token is one row.
+The table that is written has characters and weights multiplied in, and is evened out: at run time a token is one row.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from qianru.train.data.sets import DataSet
 from qianru.train.data.texts import texts_in
 from qianru.train.objective import dense_loss, texts_of
 from qianru.train.static_config import StaticConfig
+from qianru.train.static_even import Evening
 from qianru.train.static_start import contexts
 from qianru.train.static_vocabulary import characters_of, learn_vocabulary
 from qianru.types import Embeddings, FloatArray, Kind, Progress, Role, SparseRows
@@ -97,8 +98,9 @@ class StaticLearner:
 
     family = StaticModel.family
 
-    def __init__(self, network: StaticNetwork, start: StaticModel, storage: str, name: str) -> None:
-        self.network, self.start, self.storage, self.name = network, start, storage, name
+    def __init__(self, network: StaticNetwork, start: StaticModel, storage: str, name: str,
+                 evening: Evening | None = None) -> None:
+        self.network, self.start, self.storage, self.name, self.evening = network, start, storage, name, evening
         self.device = _Cpu()
         self._spec: ModelSpec | None = None      # the loop forgets it when the weights have changed
         self._model: StaticModel | None = None
@@ -114,6 +116,8 @@ class StaticLearner:
     def model(self) -> StaticModel:
         """The model of the weights as they are now, as it would be written."""
         table, weights, start = self.network.table(), None, self.start
+        if self.evening:
+            table = self.evening(table)
         if self.storage == "int8":
             table, weights = quantized(table)
         return StaticModel(table, start._tokenizer_json, normalized=True, weights=weights,
@@ -199,7 +203,7 @@ def new_learner(config: TrainConfig, sets: Sequence[DataSet]) -> StaticLearner:
     if how.start == "contexts":
         rows = contexts(begun, texts_in(sets), rows)
     network = StaticNetwork(rows, torch.from_numpy(scales.astype(np.float32)), parts, how.characters)
-    return StaticLearner(network, begun, how.storage, Path(config.output).name)
+    return StaticLearner(network, begun, how.storage, Path(config.output).name, Evening.of(sets, begun, how.even))
 
 
 def learner_of(model: StaticModel, config: TrainConfig) -> StaticLearner:

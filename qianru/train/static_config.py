@@ -24,6 +24,8 @@ class StaticConfig:
     characters: share of a word's vector that its characters give and learn with it; 0 for words by themselves
     start: "random" keeps texts with the same words together from the first step; "contexts" begins with the main
         directions of which words stand together
+    even: how far the directions along which texts lie are evened out when the table is written: 0 leaves them as they
+        were learnt, 0.5 makes them weigh alike (whitening)
     simplified: Traditional characters are read as Simplified ones
     storage: "int8" with a scale a row, or "float32"
     """
@@ -35,6 +37,7 @@ class StaticConfig:
     sif: float | None = 1e-3
     characters: float = 0.5
     start: Literal["random", "contexts"] = "contexts"
+    even: float = 0.0
     simplified: bool = True
     storage: Literal["int8", "float32"] = "int8"
 
@@ -49,3 +52,5 @@ class StaticConfig:
             raise BadInput(f"characters is a share below 1; it is {self.characters}.")
         if self.sif is not None and not 0 < self.sif <= 1:
             raise BadInput(f"sif stands beside shares of all tokens, so it lies between 0 and 1, not at {self.sif}.")
+        if not 0 <= self.even <= 0.5:
+            raise BadInput(f"even goes from 0 (nothing) to 0.5 (whitening); it is {self.even}.")
