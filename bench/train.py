@@ -26,6 +26,9 @@ from typing import Any
 from common import HERE, data_folder, peak_rss_mb, report
 
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "models")]
+
+from qianru import __version__  # noqa: E402
+
 TEMPERATURE, LR = 0.05, 2e-5
 Batches = list[list[tuple[str, str]]]
 RIVAL = "sentence-transformers"
@@ -160,9 +163,10 @@ def measure(shape: str, options: argparse.Namespace, place: Path) -> None:
         rival = rows.get(f"{RIVAL} {name.split()[-1]}")
         if rival and name.startswith("qianru"):
             row["against_rival"] = round(row["examples_per_s"] / rival["examples_per_s"], 2)
-    packages = ["qianru", "torch"] + ([] if options.only else [RIVAL, "transformers"])
-    report("train", packages, shape=shape, batch=options.batch, steps=options.steps, rounds=options.rounds,
-           threads=options.threads, clock="process" if options.process_time else "wall", seed=0, rows=rows)
+    packages = ["torch"] + ([] if options.only else [RIVAL, "transformers"])
+    report("train", packages, qianru=__version__, shape=shape, batch=options.batch, steps=options.steps,
+           rounds=options.rounds, threads=options.threads, clock="process" if options.process_time else "wall", seed=0,
+           rows=rows)
 
 
 def main() -> None:
