@@ -5,7 +5,8 @@ import { args, type Key, score } from "./strings";
 const NUMBERS_UP_TO = 14;     // texts of a matrix whose values are written in its cells
 const STRIP = 32;             // passage tokens beside one another before a heat map begins a new strip, at most
 const CELL = 24;              // pixels that one takes
-const BESIDE = 180;           // pixels that names and borders take
+const CARD = 40;              // that a card takes beside what is in it
+const VIEW = 860;             // the widest view (style.css)
 
 /** The values as shares of the largest, from the smallest at 0. */
 export function scaled(values: number[][]): number[][] {
@@ -34,10 +35,17 @@ export function matrix(values: number[][], names: string[], label: Key): HTMLEle
   return el("div", { class: "card scroll", tabindex: 0, role: "region", "t:aria-label": label }, table);
 }
 
+/** Pixels that a table in a card has. */
+function room(): number {
+  const main = document.getElementById("main") as HTMLElement;
+  return Math.min(VIEW, main.clientWidth - 2 * parseFloat(getComputedStyle(main).paddingLeft)) - CARD;
+}
+
 /** Query tokens against passage tokens, in strips that fit a screen. best: (n query) column that answers each */
 export function strips(values: number[][], shares: number[][], rows: string[], columns: string[], best: number[]): HTMLElement {
   const made: HTMLElement[] = [];
-  const wide = Math.min(STRIP, Math.max(8, Math.floor((document.documentElement.clientWidth - BESIDE) / CELL)));
+  const longest = Math.min(6, Math.max(...rows.map((row) => row.length)));
+  const wide = Math.min(STRIP, Math.max(6, Math.floor((room() - 16 - 14 * longest) / CELL)));
   for (let start = 0; start < columns.length; start += wide) {
     const part = columns.slice(start, start + wide);
     const head = el("tr", {}, el("td", {}), ...part.map((token) => el("th", { scope: "col", class: token.length > 2 ? "upright" : "" }, el("span", {}, token))));

@@ -20,7 +20,7 @@ export function create(): View {
   let touched = false;
   const form = el("form", { class: "card form", oninput: () => (touched = true), onsubmit: (event: Event) => {
     event.preventDefault();
-    run();
+    void ready.then(run, () => undefined);
   } },
     field("align.query", query), field("align.passage", text),
     el("div", { class: "row" }, field("label.model", model), el("button", { class: "primary", t: "align.go" })));

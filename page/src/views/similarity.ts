@@ -20,7 +20,7 @@ export function create(): View {
   const stage = new Stage();
   const form = el("form", { class: "card form", onsubmit: (event: Event) => {
     event.preventDefault();
-    run();
+    void ready.then(run, () => undefined);
   } },
     field("similarity.texts", texts, "similarity.hint"),
     el("div", { class: "row" }, field("label.model", model), field("similarity.metric", metric), field("similarity.kind", kind),
