@@ -154,12 +154,17 @@ def from_collection(
 
 
 def documents_of(collection: Collection) -> Iterator[Source]:
-    """The documents of a collection as rows of id, text and fields, in the order of first adding, a few at a time."""
+    """The documents of a collection as rows of id, text and fields, in the order of first adding, a few at a time.
+
+    A field that is itself called id or text stands beside these, as fields.id and fields.text.
+    """
     with collection.entered():
-        for cargo in end_of(collection).each():
+        for cargo in end_of(collection).each(multi=False):
             for document in cargo.documents:
-                yield Source(str(collection.path), document.text, fields=dict(document.fields), id=document.id,
-                             columns=("text",), row={"id": document.id, "text": document.text, **document.fields})
+                own = {"id": document.id, "text": document.text}
+                fields = {f"fields.{name}" if name in own else name: value for name, value in document.fields.items()}
+                yield Source(str(collection.path), document.text, fields=fields, id=document.id, columns=("text",),
+                             row={**own, **fields})
 
 
 def _vectors(cargo: Cargo, columns: dict[str, int]) -> Vectors:

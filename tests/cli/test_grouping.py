@@ -122,6 +122,15 @@ def test_a_collection_is_read_as_files_are(indexed: Path, qianru: Qianru) -> Non
     assert "notes is a folder" in qianru("dedup", "notes", "-o", "k.txt").err
 
 
+def test_fields_called_id_and_text_take_no_documents_place(notes: Path, qianru: Qianru) -> None:
+    with Collection.create("c.qianru", "bm25") as library:
+        library.add([Document("a.csv#1", "运费自理", {"id": 7, "text": "旁注"}), Document("a.csv#2", "七天退货")])
+    assert qianru("dedup", "c.qianru", "-o", "k.jsonl").code == 0
+    assert [json.loads(line) for line in Path("k.jsonl").read_text("utf-8").splitlines()] == [
+        {"id": "a.csv#1", "text": "运费自理", "fields.id": 7, "fields.text": "旁注"},
+        {"id": "a.csv#2", "text": "七天退货"}]
+
+
 def test_results_go_to_folders_that_are_made(table: Path, qianru: Qianru) -> None:
     assert qianru("cluster", "rows.jsonl", "-n", "2", "-o", "new/deep/c.csv").code == 0
     assert len(Path("new/deep/c.csv").read_text("utf-8").splitlines()) == 12
