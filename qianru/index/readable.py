@@ -155,7 +155,8 @@ class Readable:
 
         vector: (d,);  plan: how to choose among them (min_score, mmr, groups); it neither fuses nor rescores
         """
-        settled = self._searcher.settled(plan, kinds=["dense"]).altered(rescore=None)
+        chosen = plan if isinstance(plan, Plan) else Plan.parse(plan)
+        settled = self._searcher.settled(chosen.altered(rescore=None), kinds=["dense"])
         return self._searcher.by_vector(vector, k, where, settled)
 
     @guarded

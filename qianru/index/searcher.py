@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qianru.errors import BadInput, SpecMismatch
+from qianru.errors import BadInput, ShapeMismatch, SpecMismatch
 from qianru.index.base import Ranking
 from qianru.index.filter import Filter
 from qianru.index.pipeline import Asked, Backend, retrieve, search
@@ -76,11 +76,16 @@ class Searcher:
     def by_vector(self, vector: ArrayLike, k: int, where: Filter | str | None, plan: Plan) -> list[Hit]:
         """The k best hits for a query that is embedded already, by its dense vector and a settled plan."""
         try:
-            dense = np.asarray(vector, np.float32)
-        except (TypeError, ValueError):
-            dense = np.full(0, np.nan, np.float32)
+            dense = np.asarray(vector, np.float64)
+        except (TypeError, ValueError, OverflowError):
+            dense = np.full(0, np.nan)
         if dense.ndim != 1 or not len(dense) or not np.isfinite(dense).all():
             raise BadInput(f"A vector is a row of finite numbers, not {vector!r:.60}.")
+        if len(dense) != self.model.spec.dim:
+            raise ShapeMismatch(f"This vector has {len(dense)} dimensions; those of the collection have "
+                                f"{self.model.spec.dim}. Embed the query with {self.model.spec.name}.")
+        scale = np.frexp(np.abs(dense).max())[1]      # a power of two: exact, and no square is too large or small
+        dense = np.ldexp(dense, -scale).astype(np.float32)
         embedded = Embeddings(self.model.spec.name, np.zeros(1, np.int64), dense=unit(dense[None]))
         asked = Asked([""], embedded, ("dense",), whole("k", k, least=1), as_filter(where))
         return search(plan, self.backend, asked)[0]

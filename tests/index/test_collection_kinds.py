@@ -58,8 +58,15 @@ def test_a_vector_is_searched_for_as_the_query_that_it_is_of(hybrid: Collection)
     for wrong in ([0.9, np.nan, 0], [[1, 0, 0]], [], ["江"], None):
         with pytest.raises(BadInput, match="row of finite numbers"):
             hybrid.search_by_vector(wrong)
-    with pytest.raises(ShapeMismatch):
+    with pytest.raises(ShapeMismatch, match="This vector has 2 dimensions; those of the collection have 3"):
         hybrid.search_by_vector([1, 0])
+
+
+@pytest.mark.parametrize("length", [1e-300, 1e-30, 1e30, 1e300])
+def test_how_long_a_vector_is_changes_nothing(hybrid: Collection, length: float) -> None:
+    found = hybrid.search_by_vector([0.9 * length, 0.1 * length, 0], plan={"rescore": "maxsim"})
+    assert [hit.id for hit in found] == [hit.id for hit in hybrid.search_by_vector([0.9, 0.1, 0])]
+    assert found[0].score == pytest.approx(0.9 / 0.82**0.5)
 
 
 def test_a_query_of_unknown_words_finds_nothing_by_dense_vectors(hybrid: Collection) -> None:
