@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from qianru.errors import BadInput
 
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?[ T]?(?:(\d{1,2})(:\d\d.*))?", re.ASCII)
@@ -40,9 +42,11 @@ def moments(given: Sequence[Any], where: Callable[[int], str]) -> list[float]:
 
 def _number(value: Any) -> tuple[str, float] | None:
     try:
-        number = value if isinstance(value, int | float) else int(value) if value.isdecimal() else float(value)
+        number = value.item() if isinstance(value, np.number) else value
+        if isinstance(number, str):
+            number = int(number) if number.isdecimal() else float(number)
         return ("number", number) if math.isfinite(number) else None      # whole ones stay exact, such as nanoseconds
-    except (AttributeError, TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -111,6 +111,7 @@ def test_groups_do_not_grow_in_chains() -> None:
 @pytest.mark.parametrize(("keep", "values", "kept"), [
     ("first", None, 0), ("last", None, 2), ("longest", None, 1),
     ("largest", ["2023-01-01", "2022-01-01", "2024-01-01"], 2), ("largest", [3.5, 7, None], 1),
+    ("largest", np.array([2, 9, 5]), 1), ("largest", np.float32([2, 9, 5.5]), 1), ("largest", [False, True, None], 1),
     ("largest", ["9", "10", "8"], 1), ("largest", ["2024-1-15", None, "2024-1-5"], 0),
 ])
 def test_the_rule_says_what_is_kept(keep: str, values: list[str] | None, kept: int) -> None:
