@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qianru.errors import BadInput
 
-ORIGIN = re.compile(r"https?://[^/\s]+|\*")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*")       # also chrome-extension://…, app://…
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,10 @@ def test_pages_of_other_sites_may_not_ask_unless_they_are_allowed() -> None:
         same = client.post("/v1/embeddings", json=BODY, headers={"origin": own})
         assert same.status_code == 200
         assert "access-control-allow-origin" not in same.headers
-    with live(puppet_server(Puppet(), cors=("https://good.example",))) as client:
+    app = "chrome-extension://abcdefgh"                     # as apps and extensions of browsers name themselves
+    with live(puppet_server(Puppet(), cors=("https://good.example", app))) as client:
+        from_app = client.post("/v1/embeddings", json=BODY, headers={"origin": app})
+        assert from_app.headers["access-control-allow-origin"] == app
         allowed = client.post("/v1/embeddings", json=BODY, headers={"origin": "https://good.example"})
         assert allowed.headers["access-control-allow-origin"] == "https://good.example"
         before = client.options("/v1/embeddings", headers={"origin": "https://good.example",
