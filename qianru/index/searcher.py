@@ -81,7 +81,7 @@ class Searcher:
             dense = np.full(0, np.nan)
         if dense.ndim != 1 or not len(dense) or not np.isfinite(dense).all():
             raise BadInput(f"A vector is a row of finite numbers, not {vector!r:.60}.")
-        if len(dense) != self.model.spec.dim:
+        if self.model.spec.dim not in (None, len(dense)):
             raise ShapeMismatch(f"This vector has {len(dense)} dimensions; those of the collection have "
                                 f"{self.model.spec.dim}. Embed the query with {self.model.spec.name}.")
         scale = np.frexp(np.abs(dense).max())[1]      # a power of two: exact, and no square is too large or small

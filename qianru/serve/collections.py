@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -12,9 +13,10 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from starlette.requests import Request
 from starlette.responses import Response
 
-from qianru.errors import BadInput, RequestRefused
+from qianru.errors import BadInput, QianruError, RequestRefused
 from qianru.index.intake import tidy
 from qianru.index.plan import Plan
+from qianru.index.writer import Report
 from qianru.serve.answers import json_answer
 from qianru.serve.asking import answered, aside, asked, waited
 from qianru.serve.bounds import (
@@ -37,6 +39,7 @@ router = APIRouter(tags=["Collections"], route_class=Direct)
 ADDED_AT_ONCE = 32          # documents; between them others are let in
 SOON_S = 0.2                # that a list of collections waits for one that is busy
 T = TypeVar("T")
+log = logging.getLogger("qianru.serve")
 PLAIN = frozenset({str, int, float, bool})
 Value: TypeAdapter[Any] = TypeAdapter(str | int | float | bool | list[str] | list[int] | list[float])
 
@@ -186,9 +189,14 @@ async def add(request: Request, name: str) -> Response:
     documents = await aside(request, given)
     await ask(request, opened, lambda: _check_room(server.limits, opened, documents))
     report = None
+
+    def add_some(part: list[Document]) -> Report:
+        _check_room(server.limits, opened, part)        # again: others may have added meanwhile
+        return opened.library.add(part)
+
     for at in range(0, len(documents), ADDED_AT_ONCE):
         part = documents[at : at + ADDED_AT_ONCE]
-        made = await ask(request, opened, lambda part=part: opened.library.add(part))  # type: ignore[misc]
+        made = await ask(request, opened, lambda part=part: add_some(part))  # type: ignore[misc]
         report = made if report is None else report + made
     assert report is not None
     return json_answer({"added": report.added, "updated": report.updated, "unchanged": report.unchanged})
@@ -329,6 +337,8 @@ async def _count(opened: OpenCollection) -> None:
             opened.n_documents = await opened.desk.ask(lambda items: [opened.library.count()])
     except (TimeoutError, RequestRefused):
         pass                    # it is busy, or being closed; nobody waits for that to see what else there is
+    except QianruError as error:
+        log.warning("The documents of %s cannot be counted: %s", opened.name, error)     # nor shall it hide the others
 
 
 def _told(server: Server, opened: OpenCollection) -> dict[str, Any]:

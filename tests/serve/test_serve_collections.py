@@ -68,6 +68,17 @@ def test_a_collection_that_is_busy_does_not_hold_up_the_list(shelf: httpx.Client
         assert [(one["name"], one["n_documents"]) for one in told] == [("poems", 6)]
 
 
+def test_a_collection_that_fails_does_not_hide_the_others(
+    shelf: httpx.Client, open_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> int:
+        raise StorageFailed("the disk is gone")
+
+    monkeypatch.setattr(open_server.shelf.get("poems").library, "count", count)
+    told = shelf.get("/collections").json()["collections"]
+    assert [(one["name"], one["n_documents"]) for one in told] == [("poems", 6)]
+
+
 def test_a_search_finds_what_it_finds_offline(shelf: httpx.Client, open_server: Server) -> None:
     got = shelf.post("/collections/poems/search", json={"query": "明月", "k": 3}).json()["results"][0]
     own = open_server.shelf.get("poems").library.search("明月", 3)
@@ -149,6 +160,21 @@ def test_documents_that_are_too_many_or_too_large_are_refused_whole(shelf: httpx
     assert (last.status_code, "has 3 collections" in last.text) == (409, True)
     for name in ("满", "又"):
         assert shelf.delete(f"/collections/{name}").status_code == 200
+
+
+def test_two_that_add_at_once_do_not_fill_a_collection_beyond_its_limit(
+    shelf: httpx.Client, open_server: Server
+) -> None:
+    assert shelf.post("/collections", json={"name": "挤", "model": "bm25"}).status_code == 201
+    opened = open_server.shelf.get("挤")
+    halves = [{"documents": [{"id": f"{who}{i}", "text": "诗"} for i in range(6)]} for who in "甲乙"]
+    with ThreadPoolExecutor(2) as pool:
+        with opened.library.entered():                              # both look for room before either has added
+            asked = [pool.submit(shelf.post, "/collections/挤/documents", json=half) for half in halves]
+            until(lambda: len(opened.desk._errands) == 1)           # and one that the thread is at
+        assert sorted(one.result().status_code for one in asked) == [200, 413]
+    assert opened.library.count() == 6
+    assert shelf.delete("/collections/挤").status_code == 200
 
 
 def test_documents_whose_texts_are_too_long_together_are_not_given(shelf: httpx.Client) -> None:
