@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def scores(model: BM25, queries: list[str], texts: list[str]) -> np.ndarray:
     return left.to_dense().astype(np.float64) @ right.to_dense().T
 
 
+@cache
+def words(text: str) -> list[str]:
+    """What bm25s is given: the same for all variants."""
+    return Analyzer().tokens(text)
+
+
 def bm25s_scores(variant: Any, queries: list[str], texts: list[str]) -> np.ndarray:
     """What bm25s gives for our tokens.
 
@@ -38,18 +45,18 @@ def bm25s_scores(variant: Any, queries: list[str], texts: list[str]) -> np.ndarr
     query, by which delta changes no ranking. Lv & Zhai sum over the shared terms, as we do; the constant's share of the
     missing terms is taken out here.
     """
-    analyzer = Analyzer()
-    tokens = [analyzer.tokens(text) for text in texts]
+    tokens = [words(text) for text in texts]
+    sets = [set(text) for text in tokens]
     theirs = bm25s.BM25(method=variant, k1=1.5, b=0.75, delta=1.0, dtype="float64")
     theirs.index(tokens, show_progress=False)
     found = []
     for query in queries:
-        terms = analyzer.tokens(query)
+        terms = words(query)
         row = theirs.get_scores(terms)
         if theirs.nonoccurrence_array is not None:
             for term in terms:
                 if term in theirs.vocab_dict:
-                    absent = np.array([term not in text for text in map(set, tokens)])
+                    absent = np.array([term not in text for text in sets])
                     row = row - absent * theirs.nonoccurrence_array[theirs.vocab_dict[term]]
         found.append(row)
     return np.array(found)
