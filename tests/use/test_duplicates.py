@@ -48,6 +48,16 @@ def edited(texts: list[str], seed: int) -> list[str]:
     return texts + copies
 
 
+@pytest.mark.parametrize(("one", "other"), [
+    ("会议室在大楼的1层", "会议室在大楼的10层"), ("会议室在大楼的10层", "会议室在大楼的11层"),
+    ("这件衣服只要价格15元", "这件衣服只要价格18元"), ("这家店的评分是9.5", "这家店的评分是9.8"),
+])
+def test_a_number_at_the_end_tells_texts_apart(one: str, other: str) -> None:
+    assert find_duplicates([one, other], threshold=1.0).groups == []
+    assert similarities([one], [other])[0] < 1
+    assert find_duplicates([one, one + "。"], threshold=1.0).groups == [[0, 1]]
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("threshold", [0.55, 0.8, 1.0])
 def test_the_join_finds_every_pair_and_no_other(

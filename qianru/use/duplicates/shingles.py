@@ -2,6 +2,7 @@
 
 Case, width, Traditional script, spaces and punctuation are folded away (qianru.evaluate.grams). A text is the set of
 its runs of 2 characters of a script without spaces, and of 4 letters or digits of another; a shorter one is one run.
+The last 4 signs are a run as well where no other holds the last: 在1层 and 在10层 begin alike and are not the same.
 """
 
 from __future__ import annotations
@@ -147,11 +148,15 @@ def _runs(texts: Sequence[str]) -> tuple[NDArray[np.uint32], IntArray, Keys]:
     characters = characters_of(texts)
     wholes, lengths = whole_texts(characters)
     hashes, owners = [], []
+    reached, ends = np.zeros(len(texts), np.int64), np.cumsum(lengths)      # where the last run and the text end
     for n, alone in ((N_CHARS, True), (N_LETTERS, False)):
         grams = grams_of(characters, n)
         m = max(0, len(characters.texts) - n + 1)
         begins = np.flatnonzero(characters.texts[:m] == characters.texts[n - 1 :][:m])
         chosen = characters.chars[begins] == alone
+        np.maximum.at(reached, grams.texts[chosen], begins[chosen] + n)
+        if n == N_LETTERS:
+            chosen |= (begins + n == ends[grams.texts]) & (reached < ends)[grams.texts]
         hashes.append(grams.hashes[chosen])
         owners.append(grams.texts[chosen])
     every = np.concatenate(owners)
