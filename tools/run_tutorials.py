@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -31,6 +32,7 @@ IMAGES = TUTORIALS / "images"
 CHINESE = ".zh-CN.md"
 _FENCE = re.compile(r"^```(\w*)[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+_ONLY_QIANRU = re.compile(r"qianru [^|&;<>$`*?~{}()]*")       # nothing in it that is the shell's to do
 _PICTURE = re.compile(r"!\[[^\]]*\]\(images/([^)]+)\)")
 
 
@@ -124,6 +126,27 @@ def _tidy(text: str) -> str:
 
 
 def _shell(code: str) -> str:
+    """What the block prints. A line that is only a command of Qianru runs here, where the libraries are loaded."""
+    if re.search(r"\\\n|<<|^(\s|export |cd |for |while |if )", code, re.MULTILINE):      # lines that need one another
+        return _bash(code)
+    lines = [line for line in code.splitlines() if line.strip()]
+    return "".join(_command(line) if _ONLY_QIANRU.fullmatch(line) else _bash(line) for line in lines)
+
+
+def _command(line: str) -> str:
+    from qianru.cli.app import run as run_command
+
+    stream = TextIOWrapper(BytesIO(), encoding="utf-8")        # as a pipe is: with an encoding and a buffer
+    with redirect_stdout(stream):
+        status = run_command(shlex.split(line, comments=True)[1:])
+    stream.flush()
+    printed = cast(BytesIO, stream.buffer).getvalue().decode("utf-8")
+    if status:
+        raise RuntimeError(f"Exit code {status} of:\n{line}\n{printed}")
+    return printed
+
+
+def _bash(code: str) -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", code], capture_output=True, text=True, encoding="utf-8",
                           env={**os.environ, "PATH": path, "NO_COLOR": "1"})
