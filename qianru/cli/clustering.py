@@ -18,6 +18,7 @@ from qianru.cli.options import (
     TextColumns,
     Where,
     examples,
+    note_unknown_fields,
     open_to_read,
 )
 from qianru.cli.reading import check_apart, named_texts
@@ -124,8 +125,13 @@ def _of_collection(collection: Path | None, where: str | None) -> Material:
     from qianru.use.material import from_collection
 
     library = open_to_read(collection, to_search=False)
-    with library, progress("Reading", "documents") as watch:
-        return from_collection(library, where, progress=watch)
+    with library:
+        try:
+            with progress("Reading", "documents") as watch:
+                return from_collection(library, where, progress=watch)
+        except BadInput:                # nothing passes the filter, perhaps for a misspelt field
+            note_unknown_fields(library, where)
+            raise
 
 
 def _of_files(

@@ -112,7 +112,7 @@ def from_collection(
     """The documents of a collection with the vectors that it stores; nothing is embedded again.
 
     where: only documents whose fields pass
-    most: of more documents so many are drawn at random, and only these are read
+    most: of more documents so many are drawn at random; of a folder only these are read, a server gives all
     Dense vectors are taken where there are some, else sparse ones; of BM25, counts weighed by TF-IDF. Other threads are
     let in between pieces. Raises CollectionError where the collection has been re-embedded meanwhile.
     """

@@ -118,6 +118,7 @@ def test_a_collection_is_read_as_files_are(indexed: Path, qianru: Qianru) -> Non
     assert (group["kept"]["id"], group["duplicates"][0]["id"]) == ("twin", "notes/发票.txt#1")
     assert qianru("count").out == "5\n"
     assert qianru("cluster", ".qianru", "-n", "2", "--json").json()["model"] == "bm25"
+    assert "no field 'yeer'. Did you mean 'year'?" in qianru("cluster", ".qianru", "--where", "yeer = 2024").err
     assert "Leave out the columns" in qianru("dedup", ".qianru", "-o", "k.txt", "--id", "year").err
     assert "notes is a folder" in qianru("dedup", "notes", "-o", "k.txt").err
 
