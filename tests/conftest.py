@@ -1,4 +1,4 @@
-"""What all tests share: the one way to the real data."""
+"""What all tests share: one thread for each, and the one way to the real data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from tempfile import gettempdir
 import pytest
 
 HERE = Path(__file__).parent
+
+# Before anything loads these libraries, here and in the processes that tests start: each worker of the run has a core,
+# and threads that wait for one another beside it burn what other tests could use.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 
 def data_folder() -> Path | None:
