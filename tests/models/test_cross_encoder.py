@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,21 @@ def goldens() -> Any:
     return np.load(GOLDENS)
 
 
+@pytest.fixture(scope="module")
+def folder_of(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a layout; not to be changed by a test."""
+
+    @cache
+    def built(name: str) -> Path:
+        return build(name.removesuffix("-full"), tmp_path_factory.mktemp(name), data, full=name.endswith("-full"))
+
+    return built
+
+
 @pytest.fixture(scope="module", params=CASES)
-def case(
-    request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, CrossEncoder]:
+def case(request: pytest.FixtureRequest, folder_of: Callable[[str], Path]) -> tuple[str, CrossEncoder]:
     """(name, model) of every layout."""
-    name, full = request.param.removesuffix("-full"), request.param.endswith("-full")
-    model = load(build(name, tmp_path_factory.mktemp(request.param), data, full=full), EXACT)
+    model = load(folder_of(request.param), EXACT)
     assert isinstance(model, CrossEncoder)
     return request.param, model
 
@@ -97,8 +107,8 @@ def test_cut_as_flag_embedding_cuts_the_scores_are_its_own(case: tuple[str, Cros
         assert_allclose(flag.score(PAIRS), goldens[f"{name}/{key}"], atol=1e-5)
 
 
-def test_bfloat16_and_int8_rank_nearly_as_float32(data: Path, tmp_path: Path) -> None:
-    folder = build("bge-reranker", tmp_path, data, full=True)
+def test_bfloat16_and_int8_rank_nearly_as_float32(folder_of: Callable[[str], Path]) -> None:
+    folder = folder_of("bge-reranker-full")
     pairs = [pair for pair in PAIRS if len("".join(pair)) < 200]
     exact = CrossEncoder.load(folder, EXACT).score(pairs)
     for precision, near in (("bfloat16", 0.03), ("int8", 0.15)):
