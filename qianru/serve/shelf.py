@@ -127,8 +127,9 @@ class Shelf:
 
     def without_places(self, words: str) -> str:
         """The words with names in place of where collections lie, which is no client's business."""
-        for opened in self:
-            words = words.replace(str(opened.library.path), opened.name)
+        named = {str(opened.library.path): opened.name for opened in self}
+        for place in sorted(named, key=len, reverse=True):          # /notes-old before /notes
+            words = words.replace(place, named[place])
         return words if self.folder is None else words.replace(f"{self.folder.absolute()}{os.sep}", "")
 
     def close(self) -> None:

@@ -16,9 +16,11 @@ from qianru.index.collection import Collection
 from qianru.runtime.options import Runtime
 from qianru.serve.batched import Batched
 from qianru.serve.keys import Keys
+from qianru.serve.models import Models
 from qianru.serve.options import Limits, Options
 from qianru.serve.run import made
 from qianru.serve.server import Server
+from qianru.serve.shelf import Shelf
 from qianru.types import Document
 
 POEMS = {
@@ -77,6 +79,18 @@ def test_a_collection_that_fails_does_not_hide_the_others(
     monkeypatch.setattr(open_server.shelf.get("poems").library, "count", count)
     told = shelf.get("/collections").json()["collections"]
     assert [(one["name"], one["n_documents"]) for one in told] == [("poems", 6)]
+
+
+def test_errors_name_the_right_collection_in_place_of_where_it_lies(tmp_path: Path) -> None:
+    shelf = Shelf(Models(Limits()))
+    for place, name in (("诗", "唐诗"), ("诗集", "宋词")):
+        Collection.create(tmp_path / place, "bm25").close()
+        shelf.add(str(tmp_path / place), name)
+    try:
+        words = f"{tmp_path / '诗集'} is busy, {tmp_path / '诗'} is not."
+        assert shelf.without_places(words) == "宋词 is busy, 唐诗 is not."
+    finally:
+        shelf.close()
 
 
 def test_a_search_finds_what_it_finds_offline(shelf: httpx.Client, open_server: Server) -> None:
