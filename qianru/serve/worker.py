@@ -8,10 +8,12 @@ import time
 from typing import Any, Protocol
 
 from qianru.errors import QianruError
+from qianru.runtime.pages import give_back
 from qianru.serve.lanes import Lane, Read
 from qianru.serve.line import Job, Line, Piece
 from qianru.serve.options import Limits
 
+TIDY_S = 30.0       # freed memory goes back to the system so often; the C library would keep more and more of it
 log = logging.getLogger("qianru.serve")
 
 
@@ -54,6 +56,7 @@ class Worker:
         return job.result
 
     def _work(self) -> None:
+        tidied = time.monotonic()
         while pieces := self.line.take():
             try:
                 self._step(pieces)
@@ -61,6 +64,9 @@ class Worker:
                 log.exception("The worker failed.")
                 for piece in pieces:
                     self._fail(piece.job, error)
+            if time.monotonic() > tidied + TIDY_S:
+                give_back()
+                tidied = time.monotonic()
 
     def _step(self, pieces: list[Piece]) -> None:
         lane, group = pieces[0].job.key
