@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -249,16 +250,19 @@ def test_a_collections_life(shelf: httpx.Client, open_server: Server) -> None:
 
 
 def test_changes_of_the_shelf_come_one_after_another_and_what_was_taken_is_finished(
-    shelf: httpx.Client, open_server: Server
+    shelf: httpx.Client, open_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = {"name": "诗", "model": "bm25"}
     assert shelf.post("/collections", json=new).status_code == 201
     shelf.post("/collections/诗/documents", json={"documents": [{"text": "春眠不觉晓"}]})
     opened = open_server.shelf.get("诗")
+    put, asked = opened.desk._put, threading.Event()
+    monkeypatch.setattr(opened.desk, "_put", lambda errand: (put(errand), asked.set()))
     with ThreadPoolExecutor(4) as pool:
         with opened.library.entered():
             found = pool.submit(shelf.post, "/collections/诗/search", json={"query": "春"})
-            until(lambda: not opened.desk._errands and open_server.n_requests == 1)
+            assert asked.wait(10)
+            until(lambda: not opened.desk._errands)         # the desk is at it
             first = pool.submit(shelf.delete, "/collections/诗")
             until(lambda: "诗" not in [one.name for one in open_server.shelf])
             second = pool.submit(shelf.delete, "/collections/诗")
