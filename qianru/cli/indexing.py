@@ -119,7 +119,7 @@ def leave_none_empty(path: Path) -> None:
 def open_or_create(path: Path, names: list[str] | None, words: OwnWords) -> Collection:
     """The collection there, checked to be made with that model if one is named; a new one where there is none."""
     from qianru.index.address import address_of
-    from qianru.index.cluster_collection import is_there
+    from qianru.index.cluster_opening import is_there
     from qianru.index.collection import Collection
     from qianru.index.home import DATABASE
 

@@ -92,4 +92,4 @@ class Opens(Protocol[C_co]):
 
 def on_a_server(kind: type[C_co]) -> Opens[C_co]:
     """What makes and opens collections on servers; they are collections, and so made of that class."""
-    return cast("Opens[C_co]", import_module("qianru.index.cluster_collection"))
+    return cast("Opens[C_co]", import_module("qianru.index.cluster_opening"))

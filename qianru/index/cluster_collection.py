@@ -7,28 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qianru.errors import BadInput, CollectionDamaged, CollectionError, ModelMismatch, UnknownName
-from qianru.index.address import Address
+from qianru.errors import CollectionDamaged, CollectionError, UnknownName
 from qianru.index.cluster import ClusterIndex
 from qianru.index.cluster_bm25 import ClusterBM25
 from qianru.index.cluster_home import ClusterHome
-from qianru.index.cluster_link import Link
-from qianru.index.cluster_points import ClusterOptions, quantizer
 from qianru.index.cluster_shelf import ClusterShelf, Moved, document_of, point_of
 from qianru.index.cluster_writer import ClusterWriter
 from qianru.index.collection import Collection
 from qianru.index.explanation import Explanation, explain, parts_of
 from qianru.index.filter import Filter
-from qianru.index.home import check_model
 from qianru.index.intake import document_digest
-from qianru.index.keeping import Given, keep, kept, loaded, told_parts
 from qianru.index.layout import Layout
 from qianru.index.plan import Fusion, Plan, whole
 from qianru.index.searcher import PlanLike, Searcher, as_filter
@@ -36,14 +30,11 @@ from qianru.index.turns import Turns
 from qianru.index.writer import Report
 from qianru.models.base import Model
 from qianru.models.bm25 import BM25
-from qianru.models.joined import JoinedModel
 from qianru.text.normalize import clean
 from qianru.types import Document, Embeddings, Hit, Kind, Progress, Ragged
 
 TRIES = 5               # of a search whose answers other clients delete meanwhile
 Hits = TypeVar("Hits")
-OWN_KEYS = {"id": "keyword", "digest": "keyword", "names": "keyword", "terms": "keyword", "order": "integer",
-            "length": "integer", "level": "integer"}
 
 
 class ClusterCollection(Collection):
@@ -54,7 +45,7 @@ class ClusterCollection(Collection):
     """
 
     def __init__(self, home: ClusterHome, index: ClusterIndex, model: Model, facts: Mapping[str, Any]) -> None:
-        """Not for callers: see create_at and open_at."""
+        """Not for callers: see cluster_opening."""
         self.address = f"{home.link.where}/{home.name}"
         self.path = Path(home.name).absolute()      # of files that are indexed, paths are told from its parent
         self.model = model
@@ -70,54 +61,6 @@ class ClusterCollection(Collection):
         self._searcher = Searcher(model, self._layout.kinds or (), self._shelf)
 
     # opening and closing
-
-    @classmethod
-    def create_at(
-        cls, link: Link, name: str, model: Given | Sequence[Given] = "bm25", *, layout: Layout = Layout(),
-        options: ClusterOptions = ClusterOptions(),
-    ) -> Self:
-        """A new, empty collection on the server; goes on where an earlier call for the same one was interrupted."""
-        made, parts = loaded(model)
-        layout = layout.of(made.spec)
-        if layout.multi != "float16" and "multi" in (layout.kinds or ()):
-            raise BadInput(f"On a server token vectors are float16, not {layout.multi}. Leave that to the default.")
-        if "dense" in (layout.kinds or ()):
-            quantizer(layout.dense)         # refuses before anything is made
-        home = ClusterHome(link, name)
-        home.begin({"model": made.spec.name, "fingerprint": made.spec.fingerprint, "layout": layout.to_json()}, options)
-        if not link.ask("looked up", link.client.collection_exists, name):
-            kinds = [kind for kind in layout.kinds or () if kind != "multi"]
-            ClusterIndex.create(link, name, kinds, made.spec.dim, options=options, precision=layout.dense,
-                                token_dim=_token_dim(made) if "multi" in (layout.kinds or ()) else 0)
-        index = ClusterIndex.load(link, name, options=options)
-        for key, schema in OWN_KEYS.items():
-            index.index_fields([key], schema=_schema(schema))
-        with TemporaryDirectory() as folder:
-            keep(Path(folder), made, parts)
-            home.set("model_kept", home.put_files(Path(folder)))
-            home.set("parts", told_parts(Path(folder)))
-        home.finish()
-        return cls.open_at(link, name, model=made, options=options)
-
-    @classmethod
-    def open_at(
-        cls, link: Link, name: str, *, model: Model | None = None, options: ClusterOptions = ClusterOptions()
-    ) -> Self:
-        """A collection that exists on the server (see Collection.open)."""
-        home = ClusterHome(link, name)
-        facts = home.facts()
-        where = f"{link.where}/{name}"
-        if facts["model_kept"]:
-            with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                home.take_files(Path(folder))
-                own = kept(Path(folder), None if model is None else _of_its_own(model), facts["fingerprint"])
-        elif model is not None:
-            own = _of_its_own(model)
-        else:
-            raise ModelMismatch(f"{where} was made with {facts['model']}, which is too large to lie there as well. Say "
-                                "where it is: Collection.open(address, model=qianru.load(\"its place\")).")
-        check_model(where, facts["fingerprint"], own, model)
-        return cls(home, ClusterIndex.load(link, name, options=options), own, facts)
 
     def _close(self, in_haste: bool) -> None:
         with self._guard:
@@ -331,67 +274,9 @@ class ClusterCollection(Collection):
             return n
 
 
-def create(
-    url: str, model: Given | Sequence[Given], layout: Layout, options: ClusterOptions | None, api_key: str | None
-) -> ClusterCollection:
-    """A new, empty collection at the address."""
-    address = Address.parse(url)
-    with _linked(address, api_key) as link:
-        return ClusterCollection.create_at(
-            link, address.name, model, layout=layout, options=options or ClusterOptions())
-
-
-def open(
-    url: str, model: Model | None, options: ClusterOptions | None, api_key: str | None
-) -> ClusterCollection:
-    """The collection at the address."""
-    address = Address.parse(url)
-    with _linked(address, api_key) as link:
-        return ClusterCollection.open_at(link, address.name, model=model, options=options or ClusterOptions())
-
-
-def is_there(url: str, api_key: str | None = None) -> bool:
-    """Whether there is a collection at the address."""
-    address = Address.parse(url)
-    with _linked(address, api_key) as link:
-        found = ClusterHome(link, address.name).is_complete()
-    link.close()
-    return found
-
-
-@contextmanager
-def _linked(address: Address, api_key: str | None) -> Iterator[Link]:
-    link = Link.to(address.base, api_key=api_key)
-    try:
-        yield link
-    except BaseException:
-        link.close()
-        raise
-
-
 def _while_moving(ask: Callable[[], Hits]) -> Hits:
     """What asking gives, asked again where other clients delete what was found meanwhile."""
     for _ in range(TRIES - 1):
         with suppress(Moved):
             return ask()
     return ask()
-
-
-def _of_its_own(model: Model) -> Model:
-    """The model, with a BM25 that no other collection counts in."""
-    parts = [BM25.from_stored(part.stored()) if isinstance(part, BM25) else part for part in parts_of(model)]
-    return parts[0] if len(parts) == 1 else JoinedModel(parts)
-
-
-def _token_dim(model: Model) -> int:
-    multi = model.encode(["文"], kinds=["multi"]).multi
-    assert multi is not None
-    return int(multi.data.shape[1])
-
-
-def _schema(name: str) -> Any:
-    from qdrant_client.http import models
-
-    if name == "keyword":
-        return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
-    return models.PayloadSchemaType.INTEGER

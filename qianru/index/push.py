@@ -15,6 +15,7 @@ from qianru.index.address import Address, address_of
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_home import ClusterHome
 from qianru.index.cluster_link import Link
+from qianru.index.cluster_opening import create_at, open_at
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.index.home import DATABASE
@@ -64,10 +65,10 @@ def place_on(
 ) -> ClusterCollection:
     """The collection of that name on a server; where there is none a new one, made as the source was."""
     if ClusterHome(link, name).is_complete():
-        return ClusterCollection.open_at(link, name, model=source.model, options=options)
+        return open_at(link, name, model=source.model, options=options)
     layout = source._layout
     layout = replace(layout, multi="float16", dense="float32" if layout.dense == "float16" else layout.dense)
-    return ClusterCollection.create_at(link, name, given_of(source), layout=layout, options=options)
+    return create_at(link, name, given_of(source), layout=layout, options=options)
 
 
 def given_of(collection: Collection) -> list[Given]:

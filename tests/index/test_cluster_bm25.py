@@ -14,6 +14,7 @@ from qianru.errors import CollectionDamaged
 from qianru.index import cluster_bm25
 from qianru.index.cluster import ClusterIndex
 from qianru.index.cluster_collection import ClusterCollection
+from qianru.index.cluster_opening import create_at, open_at
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.cluster_shelf import ClusterShelf, Moved, point_of
 from qianru.models.bm25 import BM25, Variant
@@ -50,7 +51,7 @@ def test_every_variant_is_exact_while_the_mean_length_moves(variant: Variant, k1
         return BM25(SEARCH, variant=variant, k1=k1, b=b)
 
     texts = texts_of(60, 4)
-    with ClusterCollection.create_at(in_memory(), "c", model()) as collection:
+    with create_at(in_memory(), "c", model()) as collection:
         collection._shelf.bm25.settle = lambda *_: 0  # type: ignore[union-attr, method-assign]
         for longest in (4, 30, 3):
             more = {f"{longest}-{id}": text for id, text in texts_of(40, longest, longest).items()}
@@ -61,7 +62,7 @@ def test_every_variant_is_exact_while_the_mean_length_moves(variant: Variant, k1
 
 
 def test_weights_that_are_far_off_are_written_anew() -> None:
-    with ClusterCollection.create_at(in_memory(), "c") as collection:
+    with create_at(in_memory(), "c") as collection:
         short, long = texts_of(50, 3), {f"长{i}": "黄河 天 地 人 " * 9 for i in range(100)}
         collection.add([Document(id, text) for id, text in short.items()])
         before = levels(collection)
@@ -79,12 +80,12 @@ def test_a_document_that_is_replaced_while_weights_are_written_stays_as_it_was_w
 ) -> None:
     link = in_memory()
     texts = texts_of(30, 3)
-    with ClusterCollection.create_at(link, "c") as collection:
+    with create_at(link, "c") as collection:
         collection._shelf.bm25.settle = lambda *_: 0  # type: ignore[union-attr, method-assign]
         collection.add([Document(id, text) for id, text in texts.items()])
         texts |= {f"长{i}": "黄河 天 地 人 " * 9 for i in range(60)}
         collection.add([Document(id, text) for id, text in texts.items()])
-        other = ClusterCollection.open_at(link, "c", options=ClusterOptions(fresh_s=0))
+        other = open_at(link, "c", options=ClusterOptions(fresh_s=0))
         page, replaced = ClusterIndex.page, []
 
         def meanwhile(self: ClusterIndex, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +109,7 @@ def test_a_document_that_is_replaced_while_weights_are_written_stays_as_it_was_w
 def test_words_that_share_a_column_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_bm25, "column_of", lambda word: len(word.encode()) % 3)
     texts = texts_of(80, 9)
-    with ClusterCollection.create_at(in_memory(), "c") as collection:
+    with create_at(in_memory(), "c") as collection:
         collection.add([Document(id, text) for id, text in texts.items()])
         exact(collection, texts)
         assert collection.search("风") == []        # in the column of 山, and in no document
@@ -117,7 +118,7 @@ def test_words_that_share_a_column_do_no_harm(monkeypatch: pytest.MonkeyPatch) -
 def test_a_search_whose_answers_are_deleted_meanwhile_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     link, texts = in_memory(), texts_of(20, 9)
     documents = ClusterShelf.documents
-    with ClusterCollection.create_at(link, "c", options=ClusterOptions(fresh_s=0)) as collection:
+    with create_at(link, "c", options=ClusterOptions(fresh_s=0)) as collection:
         collection.add([Document(id, text) for id, text in texts.items()])
         best = collection.search("黄河", k=3)[0].id
         deleted: list[str] = []
@@ -139,7 +140,7 @@ def test_a_search_whose_answers_are_deleted_meanwhile_is_done_again(monkeypatch:
 
 def test_a_point_that_is_none_of_ours_is_told_of() -> None:
     link = in_memory()
-    with ClusterCollection.create_at(link, "c", options=ClusterOptions(fresh_s=0)) as collection:
+    with create_at(link, "c", options=ClusterOptions(fresh_s=0)) as collection:
         collection.add([Document("文", "黄河")])
         link.client.delete_payload("c", ["counts"], [point_of("文")])
         with pytest.raises(CollectionDamaged, match="lacks the counts"):

@@ -14,6 +14,7 @@ from poems import POEMS, bm25_by_hand
 
 from qianru.errors import UnknownName
 from qianru.index.cluster_collection import ClusterCollection
+from qianru.index.cluster_opening import create_at, open_at
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.types import Document, Hit
@@ -24,7 +25,7 @@ ALWAYS = ClusterOptions(fresh_s=0.0)
 
 @pytest.fixture
 def poems() -> Iterator[ClusterCollection]:
-    with ClusterCollection.create_at(in_memory(), "poems") as collection:
+    with create_at(in_memory(), "poems") as collection:
         collection.add(POEMS)
         yield collection
 
@@ -69,8 +70,8 @@ def test_what_is_deleted_is_gone_and_counts_no_more(poems: ClusterCollection) ->
 def test_two_clients_need_not_know_of_each_other() -> None:
     """Each adds its half, in turns, one replaces what the other wrote; scores are those of all that is there."""
     link, texts = in_memory(), {}
-    one = ClusterCollection.create_at(link, "shared", options=ALWAYS)
-    two = ClusterCollection.open_at(link, "shared", options=ALWAYS)
+    one = create_at(link, "shared", options=ALWAYS)
+    two = open_at(link, "shared", options=ALWAYS)
     for i in range(40):
         client = (one, two)[i % 2]
         id, text = f"文{i % 31}", "黄河入海流" + "山水" * (i * i % 23) + "明月" * (i % 2)
@@ -95,7 +96,7 @@ def test_two_clients_need_not_know_of_each_other() -> None:
 ), max_size=10))
 def test_any_history_answers_like_a_fresh_fit(changes: list[tuple[str, Any]]) -> None:
     texts: dict[str, str] = {}
-    with ClusterCollection.create_at(in_memory(), "history") as collection:
+    with create_at(in_memory(), "history") as collection:
         for what, value in [*changes, ("search", "春 水 a")]:
             if what == "add":
                 collection.add([Document(id, text) for id, text in value.items()])

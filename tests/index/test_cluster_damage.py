@@ -12,15 +12,15 @@ pytest.importorskip("qdrant_client", reason="clusters need qdrant-client: pip in
 from clusters import in_memory
 
 from qianru.errors import CollectionDamaged, CollectionError, UnknownName
-from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_link import Link
+from qianru.index.cluster_opening import create_at, open_at
 from qianru.types import Document
 
 
 @pytest.fixture
 def link() -> Link:
     link = in_memory()
-    ClusterCollection.create_at(link, "诗").add([Document("静夜思", "床前明月光")])
+    create_at(link, "诗").add([Document("静夜思", "床前明月光")])
     return link
 
 
@@ -35,7 +35,7 @@ def points(link: Link, name: str, kind: str | None = None) -> list[Any]:
 def test_a_note_of_what_the_collection_is(link: Link, key: str, value: Any) -> None:
     link.client.set_payload("诗__meta", {key: value}, [0])
     with pytest.raises(CollectionDamaged, match=f"诗__meta at memory is not what was written: {key} is"):
-        ClusterCollection.open_at(link, "诗")
+        open_at(link, "诗")
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -46,14 +46,14 @@ def test_a_file_of_the_model(link: Link, key: str, value: Any, tmp_path: Path, m
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     link.client.set_payload("诗__meta", {key: value}, [points(link, "诗__meta", "file")[0].id])
     with pytest.raises(CollectionDamaged, match="at memory is not what was written"):
-        ClusterCollection.open_at(link, "诗")
+        open_at(link, "诗")
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_model_larger_than_any_that_is_kept(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qianru.index.cluster_home.LARGEST_MODEL", 100)
     with pytest.raises(CollectionDamaged, match="larger than any"):
-        ClusterCollection.open_at(link, "诗")
+        open_at(link, "诗")
 
 
 @pytest.mark.parametrize("change", [{"digest": "明月"}, {"path": None}, {"n_passages": None}])
@@ -64,7 +64,7 @@ def test_a_note_of_a_file(link: Link, change: dict[str, Any]) -> None:
     link.client.upsert("诗__meta", [models.PointStruct(id=7, vector={}, payload={
         key: value for key, value in note.items() if value is not None})])
     with pytest.raises(CollectionDamaged, match="note of a file"):
-        ClusterCollection.open_at(link, "诗").sources()
+        open_at(link, "诗").sources()
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -74,17 +74,17 @@ def test_a_note_of_a_file(link: Link, change: dict[str, Any]) -> None:
 def test_a_document(link: Link, change: dict[str, Any], says: str) -> None:
     link.client.set_payload("诗", change, [points(link, "诗")[0].id])
     with pytest.raises(CollectionDamaged, match=says):
-        ClusterCollection.open_at(link, "诗").search("明月")
+        open_at(link, "诗").search("明月")
 
 
 def test_a_document_without_its_length_is_found_by_a_rebuild(link: Link) -> None:
     link.client.set_payload("诗", {"length": None}, [points(link, "诗")[0].id])
     with pytest.raises(CollectionDamaged, match="lacks the counts"):
-        ClusterCollection.open_at(link, "诗").rebuild()
+        open_at(link, "诗").rebuild()
 
 
 def test_a_document_that_is_deleted_while_it_is_explained_is_told(link: Link) -> None:
-    here, other = ClusterCollection.open_at(link, "诗"), ClusterCollection.open_at(link, "诗")
+    here, other = open_at(link, "诗"), open_at(link, "诗")
     get = here.get
 
     def get_and_lose(id: str) -> Document:

@@ -22,6 +22,7 @@ from qianru.errors import BadInput, ClusterFailed, CollectionError, ServerFailed
 from qianru.index.address import Address
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_link import Link
+from qianru.index.cluster_opening import create_at, open_at
 from qianru.index.cluster_points import ClusterOptions
 from qianru.index.collection import Collection
 from qianru.index.layout import Layout
@@ -51,7 +52,7 @@ def link(server: QdrantServer) -> Iterator[Link]:
 
 @pytest.fixture
 def poems(link: Link) -> ClusterCollection:
-    collection = ClusterCollection.create_at(link, "诗", options=ClusterOptions(parallel=3))
+    collection = create_at(link, "诗", options=ClusterOptions(parallel=3))
     collection.add(POEMS)
     return collection
 
@@ -82,7 +83,7 @@ def test_fields_and_own_keys_are_indexed_on_the_server_once(server: QdrantServer
 def test_options_reach_the_server(server: QdrantServer, link: Link) -> None:
     words = WordVectorModel(WordVectors(["黄河", "江"], np.array([[1, 0], [0.9, 0.1]], np.float32)))
     options = ClusterOptions(shards=6, replicas=3, on_disk=True, graph_links=24, graph_effort=200)
-    ClusterCollection.create_at(link, "河", words, layout=Layout(dense="int8"), options=options)
+    create_at(link, "河", words, layout=Layout(dense="int8"), options=options)
     made = server.made["河"]
     assert (made["shard_number"], made["replication_factor"], made["write_consistency_factor"]) == (6, 3, 2)
     dense = made["vectors"]["dense"]
@@ -91,7 +92,7 @@ def test_options_reach_the_server(server: QdrantServer, link: Link) -> None:
     assert dense["quantization_config"]["scalar"]["type"] == "int8"
     assert server.made["河__meta"]["replication_factor"] == 3
     with pytest.raises(BadInput, match="float16"):
-        ClusterCollection.create_at(link, "别", words, layout=Layout(dense="float16"))
+        create_at(link, "别", words, layout=Layout(dense="float16"))
     assert set(server.made) == {"河", "河__meta"}
     with pytest.raises(BadInput, match="at least 1"):
         ClusterOptions(replicas=0)
@@ -116,7 +117,7 @@ def test_an_answer_that_comes_too_late_is_asked_for_again(server: QdrantServer, 
 def test_an_answer_that_is_lost_does_no_harm(server: QdrantServer, link: Link) -> None:
     """The server has done the work, and the client cannot know."""
     server.lost = {"PUT /collections/": 3, "points/payload": 1, "points/delete": 1}
-    collection = ClusterCollection.create_at(link, "诗")
+    collection = create_at(link, "诗")
     collection.add([*POEMS, Document("多余", "黄河")])
     collection.delete("多余")
     assert not any(server.lost.values())
@@ -154,7 +155,7 @@ def test_a_server_that_stays_down_is_an_error_that_says_what_to_do(server: Qdran
 
 
 def test_what_progress_has_told_of_is_stored_when_a_later_batch_fails(server: QdrantServer, link: Link) -> None:
-    collection = ClusterCollection.create_at(link, "c")
+    collection = create_at(link, "c")
     told: list[int] = []
 
     def watch(done: int, total: int | None) -> None:
@@ -186,12 +187,12 @@ def test_a_refusal_is_told_at_once(server: QdrantServer, poems: ClusterCollectio
 def test_nobody_listens(link: Link) -> None:
     nowhere = Link.to("http://127.0.0.1:9", patience=HASTY)
     with pytest.raises(ClusterFailed, match=r"127.0.0.1:9.*The connection failed"):
-        ClusterCollection.open_at(nowhere, "诗")
+        open_at(nowhere, "诗")
 
 
 def test_there_is_no_such_collection(link: Link) -> None:
     with pytest.raises(CollectionError, match=r"There is no collection '词' at .*Make one"):
-        ClusterCollection.open_at(link, "词")
+        open_at(link, "词")
 
 
 def test_a_push_survives_a_server_that_stumbles(server: QdrantServer, link: Link, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_the_key_is_sent_and_never_shown(server: QdrantServer, monkeypatch: pyte
     link = Link.to(server.url, patience=HASTY)
     server.tricks = {"exists": [says(403, {"status": {"error": "Forbidden: s3cr3t may not do this"}})]}
     with pytest.raises(ClusterFailed, match="QIANRU_QDRANT_API_KEY") as told:
-        ClusterCollection.open_at(link, "诗")
+        open_at(link, "诗")
     assert server.keys == ["s3cr3t"]
     for shown in (str(told.value), repr(link), caplog.text):
         assert "s3cr3t" not in shown

@@ -12,6 +12,7 @@ from poems import POEMS
 from qianru.errors import CollectionDamaged, ModelMismatch
 from qianru.index.cluster_collection import ClusterCollection
 from qianru.index.cluster_link import Link
+from qianru.index.cluster_opening import create_at
 from qianru.index.collection import Collection
 from qianru.index.plan import Plan
 from qianru.index.push import Pushed, place_for, place_on, push
@@ -106,7 +107,7 @@ def test_what_stays_wrong_is_an_error_that_names_a_document(folder: Collection, 
 
 
 def test_another_model_is_refused(folder: Collection) -> None:
-    cluster = ClusterCollection.create_at(in_memory(), "other", BM25(SEARCH, k1=0.9))
+    cluster = create_at(in_memory(), "other", BM25(SEARCH, k1=0.9))
     with pytest.raises(ModelMismatch, match="another fingerprint"):
         push(folder, cluster)
 
