@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from qianru.errors import BadInput, UnknownName
 from qianru.train.data.batches import Batch, PlainBatch, RankedBatch, ScoredBatch
+from qianru.train.losses.by_rows import by_rows
 from qianru.train.losses.contrastive import four_directions, info_nce, without, without_near
 from qianru.train.losses.distillation import margin_mse, ranked_distillation, soft_cross_entropy
 from qianru.train.losses.nested import nested
@@ -104,30 +105,32 @@ def _scored(config: LossConfig, batch: ScoredBatch) -> Callable[[Tensor, Tensor]
 
 
 def _ranked(config: LossConfig, batch: RankedBatch) -> Callable[[Tensor, Tensor], Tensor]:
-    target, own, known, alike = (torch.from_numpy(a) for a in (batch.target, batch.own, batch.known, batch.alike))
-    group = None if batch.group is None else torch.from_numpy(batch.group)
-    teacher = None if batch.teacher is None else torch.from_numpy(batch.teacher)
-
     def inner(queries: Tensor, documents: Tensor) -> Tensor:
-        device = queries.device
-        aim = target.to(device)
-        plain = queries @ documents.T                                                       # (b, c)
-        if group is not None and teacher is not None and config.teacher != "kl":
-            taught = teacher.to(device) / config.teacher_temperature
-            if config.teacher == "ranked":
-                return ranked_distillation(plain, group.to(device), taught, config.temperature)
-            return margin_mse(plain.gather(1, group.to(device)), taught)
-        if config.ranked == "four_directions":
-            scores = four_directions(queries, documents, aim, own.to(device), known.to(device), alike.to(device))
-        else:
-            scores = without(plain, aim, known.to(device))
-        if config.near_margin is not None:
-            scores = without_near(scores, aim, config.near_margin)
-        loss = info_nce(scores, aim, config.temperature)
-        if group is None or teacher is None or group.shape[1] < 2:
-            return loss
-        taught = (teacher.to(device) / config.teacher_temperature).softmax(1).float()
-        return loss + soft_cross_entropy(plain.gather(1, group.to(device)) / config.temperature, taught)
+        target, own, known, alike = (torch.from_numpy(table).to(queries.device)
+                                     for table in (batch.target, batch.own, batch.known, batch.alike))
+        group = None if batch.group is None else torch.from_numpy(batch.group).to(queries.device)
+        teacher = None if batch.teacher is None else torch.from_numpy(batch.teacher).to(queries.device)
+
+        def loss(rows: slice) -> Tensor:
+            aim, plain = target[rows], queries[rows] @ documents.T                          # (rows, c)
+            if group is not None and teacher is not None and config.teacher != "kl":
+                taught = teacher[rows] / config.teacher_temperature
+                if config.teacher == "ranked":
+                    return ranked_distillation(plain, group[rows], taught, config.temperature)
+                return margin_mse(plain.gather(1, group[rows]), taught)
+            if config.ranked == "four_directions":
+                scores = four_directions(queries, documents, target, own, known, alike, rows)
+            else:
+                scores = without(plain, aim, known[rows])
+            if config.near_margin is not None:
+                scores = without_near(scores, aim, config.near_margin)
+            right = info_nce(scores, aim, config.temperature)
+            if group is None or teacher is None or group.shape[1] < 2:
+                return right
+            taught = (teacher[rows] / config.teacher_temperature).softmax(1).float()
+            return right + soft_cross_entropy(plain.gather(1, group[rows]) / config.temperature, taught)
+
+        return by_rows(loss, *known.shape)
 
     return inner
 
@@ -146,6 +149,8 @@ def _each_its_own(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """SimCSE (Gao et al. 2021, arXiv 2104.08821): a text's positive is itself under another dropout."""
 
     def inner(queries: Tensor, documents: Tensor) -> Tensor:
-        return info_nce(queries @ documents.T, torch.arange(len(queries), device=queries.device), config.temperature)
+        itself = torch.arange(len(queries), device=queries.device)
+        return by_rows(lambda rows: info_nce(queries[rows] @ documents.T, itself[rows], config.temperature),
+                       len(queries), len(documents))
 
     return inner

@@ -81,6 +81,15 @@ def test_two_passes_have_the_gradient_of_one(batch: Any, config: LossConfig, mod
     assert_same(packed(model, batch, config), packed(model, batch, config, memory_tokens=12))
 
 
+@pytest.mark.parametrize(("batch", "config"), CONFIGS.values(), ids=CONFIGS)
+def test_similarities_of_two_queries_at_a_time_have_the_gradient_of_all(
+    batch: Any, config: LossConfig, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = packed(model, batch, config)
+    monkeypatch.setattr("qianru.train.losses.by_rows.AT_ONCE", 2 * len(texts_of(batch)[1]))
+    assert_same(packed(model, batch, config), whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("memory_tokens", [1 << 20, 12], ids=["one pass", "two passes"])
 def test_in_bfloat16_the_gradient_points_the_same_way(memory_tokens: int, model: Any) -> None:
     exact = packed(model, BATCH, LossConfig(temperature=0.1))[1]

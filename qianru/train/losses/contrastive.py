@@ -50,7 +50,7 @@ def without_near(scores: Tensor, target: Tensor, margin: float) -> Tensor:
 
 def four_directions(
     queries: Tensor, documents: Tensor, target: Tensor, own: Tensor, known: Tensor | None = None,
-    alike: Tensor | None = None,
+    alike: Tensor | None = None, rows: slice = slice(None),
 ) -> Tensor:
     """(b, c + b + b + c) similarities for GTE's one softmax: of each query with all documents and queries, and of its
     positive with all queries and documents.
@@ -59,16 +59,18 @@ def four_directions(
     target: (b,) column of each query's positive, in the result as in the documents
     own: (b, c) bool, the documents that came with a query; they are not compared with its positive
     known: (b, c) bool, documents that are right too;  alike: (b, b) bool, queries that ask the same; both do not count
+    rows: of the result, to compute these alone
     Source: Li et al. 2023 (GTE, arXiv 2308.03281), eq. 3 and 4; hard negatives as documents of the batch.
     """
-    positives = documents[target]                                                # (b, d)
-    known = torch.zeros_like(own) if known is None else known
-    itself = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
-    asked_alike = itself if alike is None else itself | alike
-    answers_too = known[:, target].T & ~itself                                   # query j that positive i answers
+    aim, known = target[rows], torch.zeros_like(own) if known is None else known
+    positives = documents[aim]                                                   # (b, d)
+    places = torch.arange(len(queries), device=queries.device)
+    itself = places[rows, None] == places                                        # (b, b)
+    asked_alike = itself if alike is None else itself | alike[rows]
+    answers_too = known[:, aim].T & ~itself                                      # query j that positive i answers
     return torch.cat([
-        without(queries @ documents.T, target, known),
-        (queries @ queries.T).masked_fill(asked_alike, -math.inf),
+        without(queries[rows] @ documents.T, aim, known[rows]),
+        (queries[rows] @ queries.T).masked_fill(asked_alike, -math.inf),
         (positives @ queries.T).masked_fill(answers_too, -math.inf),
-        (positives @ documents.T).masked_fill(own | known, -math.inf),
+        (positives @ documents.T).masked_fill(own[rows] | known[rows], -math.inf),
     ], dim=1)
