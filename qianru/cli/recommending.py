@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,9 @@ from qianru.errors import BadInput
 
 if TYPE_CHECKING:
     from qianru.models.base import Model
-    from qianru.types import Progress
-    from qianru.use.recommend import Learned, Recommended, Recommender
+    from qianru.use.recommend import Learned, Recommended, Recommender, Sessions
+
+HELD = 0.2      # of the sessions
 
 
 def register(app: typer.Typer) -> None:
@@ -50,14 +52,23 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     name: ItemName = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors of texts.")
-    ] = "tfidf",
+        str | None, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", show_default=False,
+                                 help="How to make vectors of texts; tfidf when not given.")
+    ] = None,
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Tell how often the next item of sessions held back is found.")
     ] = False,
-    held: Annotated[float, typer.Option(help="Share of the sessions that is held back.")] = 0.2,
-    dim: Annotated[int, typer.Option(min=1, help="Length of the vectors learnt from sessions.")] = 64,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sessions.")] = 20,
+    held: Annotated[
+        float | None, typer.Option(help="Share of the sessions that is held back; 0.2 when not given.",
+                                   show_default=False)
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(min=1, help="Length of the vectors learnt from sessions; 64 when not given.",
+                                 show_default=False)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the sessions; 20 when not given.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For results that can be repeated.")] = 1,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw how alike the items are: .png, .svg or .pdf.",
@@ -73,16 +84,23 @@ def recommend(
     By texts alone, by sessions alone (item2vec), or by both: the rarer an item was seen, the more its text counts, as
     far as sessions held back show that it helps. An item that nobody has seen is found by its text.
     """
-    from qianru.use.recommend import recommender
+    from qianru.text.read.files import check_there
+    from qianru.use.recommend import Item2Vec, find_item, learn_recommender, read_sessions, recommender
 
-    if (file is None) != (text is None):
-        raise BadInput("Texts need a table and the column that holds them: qianru recommend ITEMS.csv --text COLUMN.")
+    for path in (file, sessions):
+        if path is not None:
+            check_there(path)
+    if file is None and (text, name, model, user_words, stop_words) != (None, None, None, None, ""):
+        raise BadInput("--text, --name, --model, --user-words and --stop-words are for a table of items. Name it: "
+                       "qianru recommend ITEMS.csv --text COLUMN.")
+    if file is not None and text is None:
+        raise BadInput("Texts need the column that holds them: qianru recommend ITEMS.csv --text COLUMN.")
     if file is None and sessions is None:
         raise BadInput("Items are recommended by a table of texts, by --sessions, or by both. Give one of them.")
+    if sessions is None and (evaluate, held, dim, epochs) != (False, None, None, None):
+        raise BadInput("--evaluate, --held, --dim and --epochs are for sessions. Give them with --sessions.")
     if not item and not evaluate:
         raise BadInput("Name at least one --item, or judge sessions with --evaluate.")
-    if evaluate and sessions is None:
-        raise BadInput("--evaluate asks for the next item of sessions. Give them with --sessions.")
     if plot is not None and not item:
         raise BadInput("--plot draws what is recommended; name an --item.")
     if plot is not None:
@@ -94,14 +112,24 @@ def recommend(
     ready: Model | None = None
     if file is not None and text is not None:
         names, texts = items_of(file, [column.strip() for column in text.split(",")], name, encoding)
-        ready = describing_model(model, own_words(user_words, stop_words), texts)
+    acted = None if sessions is None else read_sessions(sessions, encoding)
+    known = list(dict.fromkeys([*names, *(one for session in acted.lists for one in session)] if acted else names))
+    for one in item or ():
+        find_item(known, one)       # a wrong name is told before anything is learnt
+    if texts is not None:
+        ready = describing_model(model or "tfidf", own_words(user_words, stop_words), texts)
     learned: Learned | None = None
     with progress("Learning", "steps") as watch:
-        if sessions is None:
+        if acted is None:
             made = recommender(names, texts, None, ready, progress=watch)
         else:
-            learned = _learned(names, texts, sessions, ready, (dim, epochs, seed), k, held, encoding, watch)
+            how = Item2Vec(seed=seed)
+            how = replace(how, dim=dim or how.dim, epochs=epochs or how.epochs)
+            learned = learn_recommender(names, texts, acted, ready, how, k=k, held=HELD if held is None else held,
+                                        seed=seed, progress=watch)
             made = learned.recommender
+    if acted is not None:
+        _note_sessions(acted, made, len(names))
     found = made.recommend(item, k) if item else []
     if plot is not None:
         _draw(made, item or [], found, plot)
@@ -116,23 +144,14 @@ def recommend(
         note(f"Drawn to {plot}")
 
 
-def _learned(
-    names: list[str], texts: list[str] | None, file: Path, model: Model | None, size: tuple[int, int, int], k: int,
-    held: float, encoding: str | None, watch: Progress,
-) -> Learned:
-    from qianru.use.recommend import Item2Vec, learn_recommender, read_sessions
-
-    dim, epochs, seed = size
-    sessions = read_sessions(file, encoding)
-    learned = learn_recommender(names, texts, sessions, model, Item2Vec(dim, epochs=epochs, seed=seed), k=k, held=held,
-                                seed=seed, progress=watch)
-    made = learned.recommender
-    unseen = int((made.seen[: len(names)] == 0).sum()) if names else 0
-    note(f"{counted(len(sessions), 'session')} of {counted(int((made.seen > 0).sum()), 'item')}"
-         + (f"; {unseen:,} of the table's items are in none" if names else "")
-         + (f"; {len(made.names) - len(names):,} are in sessions only, without a text" if names
-            and len(made.names) > len(names) else ""))
-    return learned
+def _note_sessions(sessions: Sessions, made: Recommender, n_names: int) -> None:
+    """How many sessions and items; n_names: items of the table, which come first."""
+    told = f"{counted(len(sessions), 'session')} of {counted(int((made.seen > 0).sum()), 'item')}"
+    if n_names:
+        told += f"; {int((made.seen[:n_names] == 0).sum()):,} of the table's items are in none"
+        if without := len(made.names) - n_names:
+            told += f"; {without:,} are in sessions only, without a text"
+    note(told)
 
 
 def _show_learned(learned: Learned) -> None:

@@ -22,6 +22,7 @@ BASKETS = ("番茄炒蛋 红烧肉 米饭\n米饭 红烧肉 番茄炒蛋\n番茄
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dishes.csv").write_text(DISHES, encoding="utf-8")
     (tmp_path / "baskets.txt").write_text(BASKETS, encoding="utf-8")
+    (tmp_path / "times.csv").write_text("user,item,time\n甲,番茄炒蛋,2024-05-01\n甲,米饭,1/2/2024\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -64,12 +65,20 @@ def test_what_is_recommended_is_drawn(shop: Path, qianru: Qianru) -> None:
 @pytest.mark.parametrize(("arguments", "message"), [
     (["dishes.csv", "-i", "红烧肉"], "the column that holds them"),
     (["-i", "红烧肉"], "Give one of them"),
+    (["none.csv", "-i", "红烧肉"], "There is no file none.csv"),
+    (["none.csv", "-t", "做法", "-i", "红烧肉"], "There is no file none.csv"),
+    (["--sessions", "baskets.txt", "-i", "红烧肉", "-t", "做法"], "are for a table of items"),
+    (["--sessions", "baskets.txt", "-i", "红烧肉", "-m", "counts"], "are for a table of items"),
+    (["dishes.csv", "-t", "做法", "-i", "红烧肉", "--held", "0.5"], "Give them with --sessions"),
+    (["dishes.csv", "-t", "做法", "-i", "红烧肉", "--dim", "8"], "Give them with --sessions"),
     (["--sessions", "baskets.txt"], "Name at least one --item"),
     (["dishes.csv", "-t", "做法", "--evaluate"], "Give them with --sessions"),
     (["--sessions", "baskets.txt", "--evaluate", "--plot", "a.png"], "name an --item"),
-    (["--sessions", "none.txt", "-i", "红烧肉", "--plot", "a.gif"], "Cannot draw to 'a.gif'"),
+    (["--sessions", "baskets.txt", "-i", "红烧肉", "--plot", "a.gif"], "Cannot draw to 'a.gif'"),
+    (["--sessions", "baskets.txt", "-i", "红烧鱼肉"], "Did you mean '红烧肉'"),
+    (["--sessions", "times.csv", "-i", "番茄炒蛋"], "(the time at times.csv:3) is neither a number nor a date"),
     (["dishes.csv", "-t", "做法", "-i", "红烧鱼肉"], "Did you mean '红烧肉'"),
-    (["--sessions", "none.txt", "-i", "红烧肉"], "none.txt"),
+    (["--sessions", "none.txt", "-i", "红烧肉"], "There is no file none.txt"),
 ])
 def test_a_wrong_call_is_one_line(shop: Path, qianru: Qianru, arguments: list[str], message: str) -> None:
     result = qianru("recommend", *arguments)

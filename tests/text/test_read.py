@@ -194,7 +194,7 @@ def test_rows_can_be_had_as_they_are(tmp_path: Path) -> None:
     assert list(read_rows(file)) == [Row(2, {"name": "甲", "desc": "好"}, {})]
     with pytest.raises(BadInput, match="no table"):
         read_rows(tmp_path / "a.txt")
-    with pytest.raises(BadFile, match=r"b\.csv cannot be read"):
+    with pytest.raises(BadFile, match=r"There is no file .*b\.csv"):
         read_rows(tmp_path / "b.csv")
 
 

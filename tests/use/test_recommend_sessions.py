@@ -182,12 +182,12 @@ def test_sessions_are_read_from_every_format(name: str, content: str, tmp_path: 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("s.csv", "user,article\nu,甲\n", "no column 'item'"),
-    ("s.csv", "user,item\nu,\n", "Event 1 of .* has no item"),
-    ("s.csv", "user,item,time\nu,甲,1\nu,乙,2026-01-01\n", r"\(event 2 of .*\) a date; these have no common order"),
+    ("s.csv", "user,item\nu,\n", "The event at .*s.csv:2 has no item"),
+    ("s.csv", "user,item,time\nu,甲,1\nu,乙,2026-01-01\n", r"\(the time at .*:3\) a date; these have no common order"),
     ("s.csv", "user,item,time\nu,甲,2026-01-01\nu,乙,2026-01-01T00:00Z\n", "a date with a time zone; these have no"),
-    ("s.csv", "user,item,time\nu,甲,1/2/2024\n", r"'1/2/2024' \(event 1 of .* Write dates as 2024-01-31"),
+    ("s.csv", "user,item,time\nu,甲,1/2/2024\n", r"'1/2/2024' \(the time at .*:2\) .* Write dates as 2024-01-31"),
     ("s.csv", "user,item,time\nu,甲,\n", "has no time"),
-    ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", r"'nan' \(event 2 of .* neither a number nor a date"),
+    ("s.csv", "user,item,time\nu,甲,1\nu,乙,nan\n", r"'nan' \(the time at .*:3\) is neither a number nor a date"),
     ("s.txt", "\n", "It is empty"),
     ("s.zip", "甲 乙", r"They stand in files that end in \.txt"),
     ("s.jsonl", "{oops\n", "Sessions are read whole"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from qianru.errors import BadFile, BadInput, MissingExtra, UnknownName
 from qianru.text.decode import Decoded, decode, find_encoding
 from qianru.text.read.columns import row_sources
-from qianru.text.read.files import KINDS, TABLES, Scan, file_bytes, kind_of, scan, skipped_problem
+from qianru.text.read.files import KINDS, TABLES, Scan, check_there, file_bytes, kind_of, scan, skipped_problem
 from qianru.text.read.html import read_html
 from qianru.text.read.office import read_docx, read_pdf
 from qianru.text.read.plain import read_markdown, read_plain
@@ -95,6 +95,7 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[Row | Problem
     kind = kind_of(path)
     if kind not in TABLES:
         raise BadInput(f"{path} is no table. Tables end in .csv, .tsv, .jsonl or .json.")
+    check_there(path)
     try:
         decoded = decode(file_bytes(path), encoding)
     except BadFile as error:

@@ -58,8 +58,7 @@ def scan(path: Path) -> Scan:
     """
     path = Path(path)
     if not path.is_dir():
-        if not os.path.lexists(path):
-            raise BadFile(f"There is no file or folder {path}. Check the spelling, and where you are: {Path.cwd()}.")
+        check_there(path, "file or folder")
         return Scan([path])
     found = Scan()
     seen: set[tuple[int, int]] = set()
@@ -70,6 +69,12 @@ def scan(path: Path) -> Scan:
         raise BadInput(f"{told}. Qianru reads {', '.join(KINDS)} and .gz of the texts among them.{troubles}")
     found.files.sort(key=lambda file: file.relative_to(path).parts)
     return found
+
+
+def check_there(path: Path, what: str = "file") -> None:
+    """BadFile where nothing is there."""
+    if not os.path.lexists(path):
+        raise BadFile(f"There is no {what} {path}. Check the spelling, and where you are: {Path.cwd()}.")
 
 
 def skipped_problem(path: str, skipped: Counter[str]) -> Problem:

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qianru.errors import BadFile, BadInput, UnknownName
 from qianru.text.read import Problem, Row, read_file, read_rows
-from qianru.text.read.files import TABLES, kind_of
+from qianru.text.read.files import TABLES, check_there, kind_of
 from qianru.use.moments import moments
 
 USERS = ("user", "session", "user_id", "session_id", "userid", "sessionid", "用户", "会话")
@@ -59,17 +58,18 @@ class Sessions:
 def read_sessions(path: str | Path, encoding: str | None = None) -> Sessions:
     """The sessions of a file. Raises BadFile for one without any, UnknownName for a table without the columns."""
     path = Path(path)
+    check_there(path)
     kind = kind_of(path)
     if kind == "plain":
         found = Sessions.of(_lines(path, encoding))
     elif kind not in TABLES:
         raise BadInput(f"{path} holds no sessions. They stand in files that end in .txt, .csv, .tsv or .jsonl.")
     else:
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         for row in read_rows(path, encoding):
             if not isinstance(row, Row):
                 raise BadInput(f"{row} Sessions are read whole or not at all.")
-            rows.append(row.values)
+            rows.append(row)
         found = _of_rows(rows, path)
     if not found.lists:
         raise BadFile(f"There is no session in '{path}'. Write one a line, or a table of user, item and time.")
@@ -87,23 +87,23 @@ def _lines(path: Path, encoding: str | None) -> list[list[str]]:
     return [[item.strip() for item in line.split(separator)] for line in whole.split("\n") if line.strip()]
 
 
-def _of_rows(rows: Sequence[dict[str, Any]], path: Path) -> Sessions:
-    header = list(dict.fromkeys(column for row in rows for column in row))
+def _of_rows(rows: Sequence[Row], path: Path) -> Sessions:
+    header = list(dict.fromkeys(column for row in rows for column in row.values))
     listed = next((column for column in header if column.lower() in LISTS and rows
-                   and all(isinstance(row.get(column), list) for row in rows)), None)
+                   and all(isinstance(row.values.get(column), list) for row in rows)), None)
     if listed is not None:
-        return Sessions.of([[str(item) for item in row[listed]] for row in rows])
+        return Sessions.of([[str(item) for item in row.values[listed]] for row in rows])
     user, item = _column(header, USERS, path), _column(header, ITEMS, path)
     time = next((column for column in header if column.lower() in TIMES), None)
-    for number, row in enumerate(rows, 1):
+    for row in rows:
         for column in (user, item, *([time] if time else [])):
-            if row.get(column) in (None, ""):
-                raise BadInput(f"Event {number} of {path} has no {column}: {row!r:.80}.")
+            if row.values.get(column) in (None, ""):
+                raise BadInput(f"The event at {path}:{row.line} has no {column}: {row.values!r:.80}.")
     times = range(len(rows)) if time is None else \
-        moments([row[time] for row in rows], lambda i: f"event {i + 1} of {path}")
+        moments([row.values[time] for row in rows], lambda i: f"the {time} at {path}:{rows[i].line}")
     events: dict[str, list[tuple[float, str]]] = {}
     for row, when in zip(rows, times, strict=True):
-        events.setdefault(str(row[user]), []).append((when, str(row[item])))
+        events.setdefault(str(row.values[user]), []).append((when, str(row.values[item])))
     for mine in events.values():
         mine.sort(key=lambda event: event[0])
     ordered = sorted(events.values(), key=lambda mine: mine[-1][0])
