@@ -80,6 +80,7 @@ def fit(
     if plot is not None:
         picture_path(plot, page=True)
     check_place(output)
+    check_apart(files, output, plot)
     texts, labels = _labelled(files, label, text_columns, encoding)
     loaded = None if model is None else load(model)
     with progress("Learning", "heads") as watch:
@@ -115,7 +116,7 @@ def predict(
     from qianru.use.writing import check_table
 
     check_table(output, "Labels")
-    check_apart(files, output)
+    check_apart([classifier, *files], output)
     ready = Classifier.load(classifier, None if model is None else load(model))
     ids, texts = _texts(files, text_columns, id_column, encoding)
     with progress("Labelling", "texts") as watch:
@@ -183,7 +184,7 @@ def _label(source: Source, column: str) -> str | None:
 
     value = source.row.get(column)
     if isinstance(value, list | dict):
-        raise BadInput(f"The '{column}' in {source.path}:{source.line} is no label but a list or an object: "
+        raise BadInput(f"The '{column}' of {source.place} is no label but a list or an object: "
                        f"{value!r:.60}. A text has one label, a text or a number.")
     if isinstance(value, float) and value.is_integer():      # as pandas writes whole numbers of which some are missing
         value = int(value)
@@ -194,9 +195,7 @@ def _label(source: Source, column: str) -> str | None:
 def _texts(
     files: Sequence[Path], text_columns: str | None, id_column: str | None, encoding: str | None
 ) -> tuple[list[str], list[str]]:
-    named = list(named_texts(files, text_columns, id_column, encoding))
-    if not named:
-        raise BadInput("There is no text in these files.")
+    named = named_texts(files, text_columns, id_column, encoding)
     return [id for id, _ in named], [text for _, text in named]
 
 

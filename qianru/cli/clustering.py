@@ -17,6 +17,7 @@ from qianru.cli.options import (
     IdColumn,
     TextColumns,
     Where,
+    collection_path,
     examples,
     note_unknown_fields,
     open_to_read,
@@ -91,7 +92,6 @@ def cluster(
     check_table(output, "Clusters")
     if plot is not None:
         picture_path(plot, page=True)
-    check_apart(files or (), output, plot)
     if files and len(files) == 1 and collection is None and is_collection(files[0]):
         collection, files = files[0], None
     if files and (collection is not None or where is not None):
@@ -99,6 +99,7 @@ def cluster(
     if not files and (model, vectors, text_columns, id_column, encoding) != (None,) * 5:
         raise BadInput("A collection's texts and vectors are taken as they are: --model, --vectors, --text-columns, "
                        "--id and --encoding are for files. Name some, or leave these out.")
+    check_apart([*(files or [collection_path(collection)]), *([] if vectors is None else [vectors])], output, plot)
     material = _of_collection(collection, where) if not files else \
         _of_files(files, model, vectors, text_columns, id_column, encoding)
     with progress("Clustering", "steps") as watch:
@@ -141,9 +142,7 @@ def _of_files(
     from qianru.models import load
     from qianru.use.material import from_folder, from_texts
 
-    named = list(named_texts(files, text_columns, id_column, encoding))
-    if not named:
-        raise BadInput("There is no text in these files.")
+    named = named_texts(files, text_columns, id_column, encoding)
     if vectors is not None:
         if model is not None:
             raise BadInput("Give a model or vectors that were made by one, not both.")

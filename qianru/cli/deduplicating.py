@@ -82,7 +82,7 @@ def dedup(
         raise BadInput("--precision is what the threshold shall reach on labelled pairs. Give them with --labelled.")
     if plot is not None:
         check_picture(plot, groups)
-    check_apart(files, output, groups, plot)
+    check_apart([*files, *([] if labelled is None else [labelled])], output, groups, plot)
     learnt = None if labelled is None else learnt_threshold(labelled, PRECISION if precision is None else precision)
     plan = DedupPlan(learnt.min_score if learnt else THRESHOLD if threshold is None else threshold, keep, by)      # type: ignore[arg-type]
     problems: list[str] = []

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAME_COLUMNS = ("name", "title", "id", "名称", "标题", "名字", "编号")
 PASSAGE_CHARS = 300       # as qianru index cuts them
 PROBLEMS_SHOWN = 20
+WHOLE = ("collection.sqlite", "qianru.json", "manifest.json")      # of a collection, a model, vectors
 
 
 def lines_of(path: Path, encoding: str | None) -> list[str]:
@@ -115,22 +116,29 @@ def streamed(
 
 def named_texts(
     files: Sequence[Path], text_columns: str | None, id_column: str | None, encoding: str | None
-) -> Iterator[tuple[str, str]]:
-    """(id, text) of lines, rows, and passages of files that have neither; problems are told on stderr."""
+) -> list[tuple[str, str]]:
+    """(id, text) of lines, rows, and passages of files that have neither; problems are told on stderr.
+
+    Raises BadInput where there is none.
+    """
     from qianru.index.home import is_collection
     from qianru.text.chunk import chunk
     from qianru.text.read.stream import has_rows
 
     problems: list[str] = []
+    named: list[tuple[str, str]] = []
     for file in files:
         if is_collection(file) or (not file.is_dir() and has_rows(file)):
-            for source in streamed([file], names_in(text_columns), id_column, encoding, problems):
-                yield source.id or f"{source.path}:{source.line}", source.text
+            read = streamed([file], names_in(text_columns), id_column, encoding, problems)
+            named += [(source.id or source.place, source.text) for source in read]
         else:
             for source in sources([file], names_in(text_columns), encoding):
-                for i, piece in enumerate(chunk(source, max_chars=PASSAGE_CHARS, overlap=0), 1):
-                    yield f"{source.path}#{i}", piece.text
+                pieces = chunk(source, max_chars=PASSAGE_CHARS, overlap=0)
+                named += [(f"{source.path}#{i}", piece.text) for i, piece in enumerate(pieces, 1)]
     told_problems(problems)
+    if not named:
+        raise BadInput("There is no text in these files.")
+    return named
 
 
 def _documents(path: Path) -> Iterator[Source]:
@@ -152,11 +160,18 @@ def names_in(given: str | None) -> tuple[str, ...] | None:
 
 
 def check_apart(files: Sequence[Path], *outputs: Path | None) -> None:
-    """BadInput where a file would be written over one that is read, or over another one."""
+    """BadInput where a file would be written over one that is read, or over another one, or into what is read as one.
+
+    files: what is read, folders of a collection, a model or vectors among them
+    """
     taken = {path.resolve() for path in files}
+    wholes = [path for path in taken if any((path / name).is_file() for name in WHOLE)]
     for path in outputs:
         if path is None:
             continue
-        if path.resolve() in taken:
+        place = path.resolve()
+        if place in taken:
             raise BadInput(f"'{path}' is read or written already; what stands there would be lost. Give another name.")
-        taken.add(path.resolve())
+        if any(place.is_relative_to(whole) for whole in wholes):
+            raise BadInput(f"'{path}' lies inside of what is read; nothing else belongs there. Give another place.")
+        taken.add(place)

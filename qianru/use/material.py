@@ -163,7 +163,7 @@ def documents_of(collection: Collection) -> Iterator[Source]:
             for document in cargo.documents:
                 own = {"id": document.id, "text": document.text}
                 fields = {f"fields.{name}" if name in own else name: value for name, value in document.fields.items()}
-                yield Source(str(collection.path), document.text, fields=fields, id=document.id, columns=("text",),
+                yield Source(str(collection.path), document.text, 0, fields, id=document.id, columns=("text",),
                              row={**own, **fields})
 
 

@@ -24,20 +24,29 @@ def moments(given: Sequence[Any], where: Callable[[int], str]) -> list[float]:
     >>> moments(["9", 10], str), moments(["1970-1-15", "1970/01/2", "1970年1月1日 0:01"], str)
     ([9, 10], [1209600.0, 86400.0, 60.0])
     """
-    kinds: dict[str, int] = {}
-    numbers: list[float] = []
-    for i, value in enumerate(given):
+    taken = Moments()
+    return [taken.take(value, where(i)) for i, value in enumerate(given)]
+
+
+class Moments:
+    """The same for values that come one after another; the first one says of what kind all are."""
+
+    def __init__(self) -> None:
+        self._first: tuple[str, Any, str] | None = None      # kind, value, where
+
+    def take(self, value: Any, where: str) -> float:
+        """The value as a number."""
         kind, number = _number(value) or _date(value) or ("", 0)
         if not kind:
-            raise BadInput(f"{value!r:.40} ({where(i)}) is neither a number nor a date that can be read in one way "
+            raise BadInput(f"{value!r:.40} ({where}) is neither a number nor a date that can be read in one way "
                            "alone. Write dates as 2024-01-31 or 2024-01-31 08:30, or give numbers.")
-        kinds.setdefault(kind, i)
-        numbers.append(number)
-    if len(kinds) > 1:
-        (one, i), (other, j) = list(kinds.items())[:2]
-        raise BadInput(f"{given[i]!r:.40} ({where(i)}) is a {one} and {given[j]!r:.40} ({where(j)}) a {other}; these "
-                       "have no common order. Write all in one way.")
-    return numbers
+        if self._first is None:
+            self._first = kind, value, where
+        elif kind != self._first[0]:
+            one, first, at = self._first
+            raise BadInput(f"{first!r:.40} ({at}) is a {one} and {value!r:.40} ({where}) a {kind}; these have no "
+                           "common order. Write all in one way.")
+        return number
 
 
 def _number(value: Any) -> tuple[str, float] | None:

@@ -123,6 +123,21 @@ def test_a_collection_is_read_as_files_are(indexed: Path, qianru: Qianru) -> Non
     assert "notes is a folder" in qianru("dedup", "notes", "-o", "k.txt").err
 
 
+def test_nothing_is_written_into_what_is_read(indexed: Path, table: Path, qianru: Qianru) -> None:
+    assert qianru("fit", "lsa", "rows.jsonl", "-o", "words.model", "--dim", "5").code == 0
+    assert qianru("embed", "rows.jsonl", "-o", "vectors", "-m", "words.model").code == 0
+    assert qianru("classify", "fit", "rows.jsonl", "-l", "topic", "-o", "topics").code == 0
+    for line in ("dedup .qianru -o .qianru/kept.csv", "dedup .qianru -o k.csv --groups .qianru/new/groups.jsonl",
+                 "cluster -o .qianru/c.csv", "cluster .qianru --plot .qianru/c.html",
+                 "cluster rows.jsonl --vectors vectors -o vectors/c.csv",
+                 "classify predict topics rows.jsonl -o topics/l.csv",
+                 "classify fit .qianru -l topic -o .qianru/topics"):
+        told = qianru(*line.split())
+        assert (told.code, "lies inside of what is read" in told.err) == (1, True), told.err
+    assert qianru("check").code == 0
+    assert qianru("cluster", "notes", "-n", "2", "-o", "notes/c.csv").code == 0      # a folder of anything
+
+
 def test_fields_called_id_and_text_take_no_documents_place(notes: Path, qianru: Qianru) -> None:
     with Collection.create("c.qianru", "bm25") as library:
         library.add([Document("a.csv#1", "运费自理", {"id": 7, "text": "旁注"}), Document("a.csv#2", "七天退货")])
@@ -197,6 +212,8 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("dedup rows.jsonl -o k.jsonl --groups rows.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.jsonl --groups k.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.jsonl --groups k.csv", "JSON lines, not to 'k.csv'"),
+    ("dedup rows.jsonl -o k.jsonl --labelled k.jsonl", "would be lost"),
+    ("dedup rows.jsonl -o k.jsonl --keep largest --by topic", "'菜' (the topic of rows.jsonl:1) is neither a number"),
     ("dedup rows.jsonl -o k.jsonl --precision 0.9", "Give them with --labelled"),
     ("dedup rows.jsonl -o k.txt --keep longst", "Did you mean 'longest'"),
     ("dedup rows.jsonl -o k.txt --keep largest", "needs a field"),

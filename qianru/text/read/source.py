@@ -22,7 +22,8 @@ class Source:
     """One readable text: a txt, md, html or docx file, one page of a PDF, or one row of a table.
 
     path: as given, or as seen from the folder read, with forward slashes
-    line: line of the file where the text begins, from 1; in a docx file the paragraph, in a PDF the line of the page
+    line: line of the file where the text begins, from 1; in a docx file the paragraph, in a PDF the line of the page;
+        0 for a document of a collection, which has an id instead
     fields: the other columns of a row; title of a file that has one; page of a PDF
     headings: ascending by offset
     lines: the file's line for each line of the text; empty where they run on from `line`
@@ -40,6 +41,15 @@ class Source:
     id: str = ""
     columns: tuple[str, ...] = ()
     row: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where the text stands, for people.
+
+        >>> Source("诗.csv", "床前明月光", line=3).place, Source("诗.qianru", "床前明月光", line=0, id="静夜思").place
+        ('诗.csv:3', "document '静夜思' of 诗.qianru")
+        """
+        return f"{self.path}:{self.line}" if self.line else f"document {self.id!r} of {self.path}"
 
     def line_at(self, offset: int) -> int:
         """The file's line of a place in the text.

@@ -15,11 +15,12 @@ import numpy as np
 
 from qianru.errors import BadFile, BadInput, QianruError, StorageFailed, UnknownName
 from qianru.text.read import Source
-from qianru.types import FloatArray, Progress, Value
+from qianru.types import FloatArray, Progress
 from qianru.use.duplicates.finding import THRESHOLD, check_threshold
 from qianru.use.duplicates.grouping import Duplicates, Keep, alike_as_a_whole, grouped, preference
 from qianru.use.duplicates.join import Log, similar_pairs
 from qianru.use.duplicates.shingles import AT_ONCE, Shingled, Shingler, mapped
+from qianru.use.moments import Moments
 from qianru.use.writing import written
 
 SUFFIXES = (".jsonl", ".csv", ".txt")
@@ -109,10 +110,10 @@ def deduplicate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
-    """All texts read: their sets, the values of the field to go by, the names of columns."""
+    """All texts read: their sets, the values of the field to go by as numbers, the names of columns."""
 
     sets: Shingled
-    values: list[Value | None] | None
+    values: list[float | None] | None
     columns: list[str]
 
 
@@ -144,14 +145,16 @@ def _read_all(folder: Path, mark: str, read: Read, plan: DedupPlan, progress: Pr
 
 def _taken_in(folder: Path, mark: str, read: Read, plan: DedupPlan, progress: Progress) -> _State:
     shingler, columns = Shingler(folder), dict[str, None]()
-    values: list[Value | None] | None = None if plan.field is None else []
+    values: list[float | None] | None = None if plan.field is None else []
+    order = Moments()
     texts: list[str] = []
     done = 0
     for source in read():
         texts.append(source.text)
         columns.update(dict.fromkeys(_row(source)))
         if values is not None:
-            values.append(source.fields.get(plan.field or ""))
+            value = source.fields.get(plan.field or "")
+            values.append(None if value is None else order.take(value, f"the {plan.field} of {source.place}"))
         if len(texts) == AT_ONCE:
             shingler.add(texts)
             done += len(texts)
@@ -226,7 +229,7 @@ def _typed(source: Source) -> dict[str, Any]:
 
 
 def _name(source: Source) -> str:
-    return source.id or f"{source.path}:{source.line}"
+    return source.id or source.place
 
 
 def _cell(value: Any) -> Any:
