@@ -23,6 +23,7 @@ from qianru.train import DataConfig, OptimizerConfig, TrainConfig, train  # noqa
 from qianru.train.data.sampler import Draw  # noqa: E402
 from qianru.train.data.sets import DataSet  # noqa: E402
 from qianru.train.losses.masked import bag_of_words, guessed, guessed_by_words  # noqa: E402
+from qianru.train.pretraining.candidates import Candidates  # noqa: E402
 from qianru.train.pretraining.config import PretrainConfig  # noqa: E402
 from qianru.train.pretraining.create import create_encoder  # noqa: E402
 from qianru.train.pretraining.masking import Masker  # noqa: E402
@@ -143,8 +144,11 @@ def head(module: Any, state: Any, words: Any) -> Any:
 SEEDS = [[5, 0], [5, 1], [5, 2]]
 
 
+ALL = Candidates.drawn([np.arange(len(VOCAB))], len(VOCAB), None, np.random.default_rng(0))
+
+
 def slow_loss(stage: PretrainStage, rows: list[Any]) -> Any:
-    """Text by text, place by place. The texts must come longest first, as they are packed."""
+    """Text by text, place by place, among all words. The texts must come longest first, as they are packed."""
     backbone, words, parts = stage.backbone, stage.backbone.words, stage.module
     mlm, decoded, bag = [], [], []
     drawn = [np.random.default_rng(seed).random((len(row.ids),) * 2) for seed, row in zip(SEEDS, rows, strict=True)]
@@ -171,15 +175,19 @@ def slow_loss(stage: PretrainStage, rows: list[Any]) -> Any:
             decoded.append(-head(parts["tokens"], state, words)[row.ids[i]])
         if stage.config.task == "dupmae":
             module = parts["bag"]
-            logits = torch.stack([linear(layer_norm(gelu(linear(s, module.weight, module.bias)), (64,),
-                                                    module.norm_weight, module.norm_bias, module.eps), words,
-                                         module.word_bias) for s in states[1:]]).amax(0).log_softmax(0)
+            if stage.pooling == ("mean",):
+                logits = module.log_scale.exp() * words @ vector / vector.norm() + module.word_bias
+            else:
+                logits = torch.stack([linear(layer_norm(gelu(linear(s, module.weight, module.bias)), (64,),
+                                                        module.norm_weight, module.norm_bias, module.eps), words,
+                                             module.word_bias) for s in states[1:]]).amax(0)
+            logits = logits.log_softmax(0)
             bag.append(-logits[np.unique(row.ids[row.own])].mean())
     return sum(torch.stack(part).mean() for part in (mlm, decoded, bag) if part)
 
 
 @pytest.mark.parametrize(("task", "pooling"), [("mlm", "cls"), ("retromae", "cls"), ("retromae", "mean"),
-                                               ("dupmae", "cls")])
+                                               ("dupmae", "cls"), ("dupmae", "mean")])
 def test_the_loss_and_its_gradient_are_those_of_a_slow_loop(
     task: str, pooling: str, encoder: Any, texts: DataSet
 ) -> None:
@@ -188,7 +196,7 @@ def test_the_loss_and_its_gradient_are_those_of_a_slow_loop(
     rows = stage.masker.rows(["思故乡我低头望明月", "床前明月", "地上霜"], np.random.default_rng(0))
     sizes = [sum(len(getattr(row, name)) for row in rows) for name in ("hidden", "own")]
     results = []
-    for run in (lambda: stage._loss(rows, *sizes, 3, SEEDS), lambda: slow_loss(stage, rows)):
+    for run in (lambda: stage._loss(rows, ALL, *sizes, 3, SEEDS), lambda: slow_loss(stage, rows)):
         stage.module.zero_grad(set_to_none=True)
         loss = run()
         loss.backward()
@@ -198,6 +206,38 @@ def test_the_loss_and_its_gradient_are_those_of_a_slow_loop(
     for name, gradient in results[0][1].items():
         torch.testing.assert_close(gradient, results[1][1][name], rtol=1e-4, atol=1e-5,
                                    msg=lambda m, n=name: f"{n} {m}")
+
+
+def test_sampled_words_stand_for_those_that_are_not_drawn() -> None:
+    among = Candidates.drawn([np.array([3, 1]), np.array([3])], 12, 4, np.random.default_rng(0))
+    drawn = among.ids[2:].tolist()
+    assert among.ids[:2].tolist() == [1, 3]                                      # the batch's own, each for itself
+    assert len(set(drawn) - {1, 3}) == 4
+    torch.manual_seed(0)
+    state, table, bias = torch.randn(1, 8), torch.randn(12, 8), torch.randn(12)
+    logits = (table @ state[0] + bias).double()
+    slow = (logits[[1, 3]].exp().sum() + logits[drawn].exp().sum() * 10 / 4).log() - logits[3]
+    fast = guessed_by_words(state, among.words(table), among.bias(bias), among.column[torch.tensor([3])])
+    assert fast.item() == pytest.approx(slow.item(), abs=1e-5)
+
+
+def test_the_sum_over_drawn_words_is_on_average_that_over_all() -> None:
+    weights, rng = torch.rand(12).exp(), np.random.default_rng(0)
+    sums = []
+    for _ in range(2000):
+        among = Candidates.drawn([np.array([3, 1])], 12, 4, rng)
+        sums.append((weights[among.ids] * among.added.exp()).sum().item())
+    assert np.mean(sums) == pytest.approx(weights.sum().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("n_others", [None, len(VOCAB)])
+def test_with_all_others_a_token_is_guessed_among_all_words(n_others: int | None, encoder: Any, texts: DataSet) -> None:
+    stage = stage_of("dupmae", encoder, texts, n_others=n_others)
+    drawn = Candidates.drawn([np.arange(5)], len(VOCAB), n_others, np.random.default_rng(0))
+    rows = stage.masker.rows(["思故乡我低头望明月", "床前明月", "地上霜"], np.random.default_rng(0))
+    assert sorted(drawn.ids.tolist()) == list(range(len(VOCAB)))
+    made = [stage._loss(rows, among, 5, 16, 3, SEEDS).item() for among in (drawn, ALL)]
+    assert made[0] == pytest.approx(made[1], rel=1e-5)
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm, normalize
 
 from qianru.runtime import product
-from qianru.train.losses.masked import guessed_by_words
 
 SPREAD = 0.02   # of weights drawn at random, as BERT's
+LOG_SCALE = 3.0  # e^3 = 20 times the cosine, as a temperature of 0.05
 
 
 class TokenHead(nn.Module):
@@ -23,18 +25,23 @@ class TokenHead(nn.Module):
         self.word_bias = nn.Parameter(torch.zeros(vocab_size))
         self.eps = eps
 
-    def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """(m, hidden), (vocabulary, hidden) -> (m, vocabulary)."""
-        return product.linear(self.before_words(states), words, self.word_bias)
-
     def before_words(self, states: Tensor) -> Tensor:
         """(m, hidden) -> (m, hidden), whose products with the words are the logits."""
         made = gelu(product.linear(states, self.weight, self.bias))
         return layer_norm(made, self.norm_weight.shape, self.norm_weight, self.norm_bias, self.eps)
 
-    def guessed(self, states: Tensor, words: Tensor, ids: Tensor, *, bfloat16: bool = False) -> Tensor:
-        """The sum of the negative log-probabilities of the right tokens."""
-        return guessed_by_words(self.before_words(states).float(), words, self.word_bias, ids, bfloat16=bfloat16)
+
+class CosineHead(nn.Module):
+    """Products of a vector's direction with the table of words: what is learnt is what cosines will compare."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
+        self.word_bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def before_words(self, vectors: Tensor) -> Tensor:
+        """(n, hidden) -> (n, hidden), whose products with the words are the logits."""
+        return normalize(vectors, dim=-1) * self.log_scale.exp()
 
 
 class OneLayerDecoder(nn.Module):
@@ -59,12 +66,16 @@ class OneLayerDecoder(nn.Module):
             self.register_parameter(f"{name}_norm", nn.Parameter(torch.ones(hidden)))
             self.register_parameter(f"{name}_norm_bias", nn.Parameter(torch.zeros(hidden)))
 
-    def forward(self, queries: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
-        """(n, length, hidden) states of n texts of one length. seen: (n, length, length) bool."""
-        q, k, v = (self._heads(self._linear(x, name))
-                   for x, name in ((queries, "query"), (keys, "key"), (keys, "value")))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
-        hidden = self._norm(queries + self._linear(mixed.transpose(1, 2).flatten(2), "out"), "attention_norm")
+    def forward(self, queries: Tensor, keys: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        """(total, hidden) states of texts end to end. seen: (n, length, length) bool of every n of one length."""
+        q, k, v = (self._linear(x, name) for x, name in ((queries, "query"), (keys, "key"), (keys, "value")))
+        mixed, at = [], 0
+        for mask in seen:
+            here = slice(at, at := at + mask[..., 0].numel())
+            query, key, value = (self._heads(x[here], mask) for x in (q, k, v))
+            found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None])
+            mixed.append(found.transpose(1, 2).flatten(2).flatten(0, 1))     # (n, heads, length, d) -> (tokens, hidden)
+        hidden = self._norm(queries + self._linear(torch.cat(mixed), "out"), "attention_norm")
         return self._norm(hidden + self._linear(gelu(self._linear(hidden, "up")), "down"), "output_norm")
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
@@ -74,6 +85,6 @@ class OneLayerDecoder(nn.Module):
         weight = self.get_parameter(name)
         return layer_norm(x, weight.shape, weight, self.get_parameter(f"{name}_bias"), self.eps)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(n, length, hidden) -> (n, heads, length, d)."""
-        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
+    def _heads(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(tokens, hidden) -> (n, heads, length, d)."""
+        return x.view(*mask.shape[:2], self.n_heads, -1).transpose(1, 2)

@@ -43,6 +43,7 @@ class Masker:
             raise SpecMismatch(f"The model's vocabulary has none of {', '.join(MASK_TOKENS)}: nothing can be hidden in "
                                "its texts. Pre-train an encoder, or train this model on pairs.")
         self.mask: int = mask
+        self.vocab_size = tokenizer.size       # which takes milliseconds to count
 
     def rows(self, texts: Sequence[str], rng: np.random.Generator) -> list[Masked]:
         """The texts that have tokens, in order."""
@@ -80,5 +81,5 @@ class Masker:
         fate = rng.random(len(hidden))
         shown[hidden[fate < REPLACED]] = self.mask
         random = hidden[(fate >= REPLACED) & (fate < REPLACED + RANDOM)]
-        shown[random] = rng.integers(0, self.tokenizer.size, len(random))
+        shown[random] = rng.integers(0, self.vocab_size, len(random))
         return Masked(ids, shown, hidden, own)

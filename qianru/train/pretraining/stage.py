@@ -2,7 +2,8 @@
 
     mlm        hidden tokens from the states at their places
     retromae   and all tokens from the text's vector and half of its embeddings, by one layer
-    dupmae     and the set of its tokens from the states of all tokens but the first
+    dupmae     and the set of its tokens: from the states of all tokens but the first, or, where the mean of all tokens
+               is the vector, from that
 
 The vector is what the model pools, so that what learns is what will be used: the first token's state where it pools in
 several ways. A sum over tokens is a sum over packed batches: any batch fits in memory. Which tokens are hidden, and
@@ -23,19 +24,21 @@ from qianru.errors import BadInput
 from qianru.models.encoder import Encoder
 from qianru.models.heads import pooled
 from qianru.models.transformer import Transformer
+from qianru.runtime import product
 from qianru.runtime.packing import Packed, pack, plan
 from qianru.train.data.batches import collect
 from qianru.train.data.sampler import Draw
 from qianru.train.data.sets import DataSet
 from qianru.train.data.texts import texts_in
-from qianru.train.losses.masked import bag_of_words
+from qianru.train.losses.masked import bag_of_words, guessed_by_words
 from qianru.train.objective import texts_of
+from qianru.train.pretraining.candidates import Candidates
 from qianru.train.pretraining.config import PretrainConfig
-from qianru.train.pretraining.heads import OneLayerDecoder, TokenHead
+from qianru.train.pretraining.heads import CosineHead, OneLayerDecoder, TokenHead
 from qianru.train.pretraining.masking import Masked, Masker
 from qianru.train.processes import ALONE, Processes
 
-AT_ONCE = 1024    # tokens of a packed batch
+AT_ONCE = 2048     # tokens of a packed batch
 N_COUNTED = 20000  # texts from which tokens' frequencies are taken
 
 
@@ -62,10 +65,11 @@ class PretrainStage:
             parts["decoder"] = OneLayerDecoder(shape.hidden_size, shape.intermediate_size, shape.n_heads,
                                                shape.norm_eps)
         if config.task == "dupmae":
-            parts["bag"] = TokenHead(shape.hidden_size, shape.vocab_size, shape.norm_eps)
+            parts["bag"] = (CosineHead(shape.vocab_size) if self.pooling == ("mean",) else
+                            TokenHead(shape.hidden_size, shape.vocab_size, shape.norm_eps))
         bias = log_frequencies(model, sets, shape.vocab_size)
         for head in parts.values():
-            if isinstance(head, TokenHead):
+            if isinstance(head, TokenHead | CosineHead):
                 head.word_bias.data = bias.clone()
         self.module = nn.ModuleDict(parts).to(self.device)
 
@@ -77,73 +81,79 @@ class PretrainStage:
         if not rows:
             raise BadInput(f"No text of a batch of {data.config.path} has a token that the model knows.")
         n_hidden, n_own = sum(len(row.hidden) for row in rows), sum(len(row.own) for row in rows)
+        among = Candidates.drawn([row.ids for row in rows], self.backbone.config.vocab_size, self.config.n_others,
+                                 np.random.default_rng([draw.seed, 5]), self.device)
         total = torch.zeros(1)
         numbered = sorted(enumerate(rows), key=lambda one: -len(one[1].ids))[self.processes.rank :: self.processes.size]
         for chosen in plan(np.array([len(row.ids) for _, row in numbered], np.int64), AT_ONCE):
             seeds = [[draw.seed, 4, numbered[i][0]] for i in chosen]
-            loss = self._loss([numbered[i][1] for i in chosen], n_hidden, n_own, len(rows), seeds)
+            loss = self._loss([numbered[i][1] for i in chosen], among, n_hidden, n_own, len(rows), seeds)
             (loss * share).backward()   # type: ignore[no-untyped-call]
             total += loss.item()
         self.processes.sum(total)
         return float(total), sum(len(row.ids) for row in rows)
 
-    def _loss(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]) -> Tensor:
+    def _loss(
+        self, rows: list[Masked], among: Candidates, n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]
+    ) -> Tensor:
         """This packed batch's share of the mean losses of the whole. seeds: of each text, for what the decoder sees"""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):   # losses are float32 all the same
-            return self._summed(rows, n_hidden, n_own, n, seeds)
-
-    def _summed(self, rows: list[Masked], n_hidden: int, n_own: int, n: int, seeds: Sequence[Sequence[int]]) -> Tensor:
-        batch = pack([row.shown for row in rows], self.device)
-        hidden = self.backbone(batch).float()                                # (total, hidden)
-        places = _places(rows, "hidden", batch)
-        right = torch.from_numpy(np.concatenate([row.ids for row in rows])).to(self.device)
-        words = self.backbone.words
-        head = self.module["tokens"]
-        assert isinstance(head, TokenHead)
-        loss = head.guessed(hidden[places], words, right[places], bfloat16=self.bfloat16) / n_hidden
-        if self.config.task != "mlm":
-            own = _places(rows, "own", batch)
-            states = self._decoded(hidden, right, batch, seeds)
-            loss = loss + head.guessed(states[own], words, right[own], bfloat16=self.bfloat16) / n_own
-        if self.config.task == "dupmae":
-            loss = loss + self._bag(hidden, right, rows, batch) / n
+            batch = pack([row.shown for row in rows], self.device)
+            hidden = self.backbone(batch).float()                                # (total, hidden)
+            right = torch.from_numpy(np.concatenate([row.ids for row in rows])).to(self.device)
+            words = among.words(self.backbone.words)
+            places = _places(rows, "hidden", batch)
+            loss = self._guessed(hidden[places], right[places], words, among) / n_hidden
+            if self.config.task != "mlm":
+                places = _places(rows, "own", batch)
+                states = self._decoded(hidden, right, batch, seeds)
+                loss = loss + self._guessed(states[places], right[places], words, among) / n_own
+            if self.config.task == "dupmae":
+                loss = loss + self._bag(hidden, rows, batch, words, among) / n
         return loss
+
+    def _guessed(self, states: Tensor, right: Tensor, words: Tensor, among: Candidates) -> Tensor:
+        """The sum of the negative log-probabilities of the right tokens."""
+        head: Any = self.module["tokens"]
+        return guessed_by_words(head.before_words(states).float(), words, among.bias(head.word_bias),
+                                among.column[right], bfloat16=self.bfloat16)
 
     def _decoded(self, hidden: Tensor, right: Tensor, batch: Packed, seeds: Sequence[Sequence[int]]) -> Tensor:
         """(total, hidden) the decoder's states, of every place of every text."""
         backbone = self.backbone
-        first = backbone.config.first_position
-        parts: list[Tensor] = []
-        of_texts, n_before = pooled(hidden, batch, self.pooling), 0                                # (texts, hidden)
+        sizes = torch.from_numpy(np.diff(batch.offsets)).to(self.device)
+        vectors = pooled(hidden, batch, self.pooling).repeat_interleave(sizes, 0)                  # (total, hidden)
+        positions = backbone.positions[batch.positions + backbone.config.first_position] + backbone.types[0]
+        embeddings = backbone.norm(backbone.words[right] + positions)
+        keys = torch.where((batch.positions == 0)[:, None], vectors, embeddings)
+        seen, n_before = [], 0
         for group in batch.groups:
-            size = (group.n, group.length)
-            vectors = of_texts[n_before : n_before + group.n, None]                                # (n, 1, hidden)
-            positions = backbone.positions[first : first + group.length] + backbone.types[0]       # (length, hidden)
-            queries = backbone.norm(vectors + positions)
-            embeddings = backbone.norm(backbone.words[right[group.tokens].view(size)] + positions)
-            keys = torch.cat([vectors, embeddings[:, 1:]], dim=1)
             chances = [np.random.default_rng(seed).random((group.length, group.length))
                        for seed in seeds[n_before : n_before + group.n]]
             n_before += group.n
-            seen = np.stack(chances) >= self.config.decoder_share                                  # (n, length, length)
-            seen &= ~np.eye(group.length, dtype=bool)
-            seen[:, :, 0] = True                                                                   # the vector
-            decoder: Any = self.module["decoder"]
-            parts.append(decoder(queries, keys, torch.from_numpy(seen).to(self.device)).flatten(0, 1))
-        return torch.cat(parts)
+            mask = np.stack(chances) >= self.config.decoder_share                                  # (n, length, length)
+            mask &= ~np.eye(group.length, dtype=bool)
+            mask[:, :, 0] = True                                                                   # the vector
+            seen.append(torch.from_numpy(mask).to(self.device))
+        made: Tensor = self.module["decoder"](backbone.norm(vectors + positions), keys, seen)
+        return made
 
-    def _bag(self, hidden: Tensor, right: Tensor, rows: list[Masked], batch: Packed) -> Tensor:
+    def _bag(self, hidden: Tensor, rows: list[Masked], batch: Packed, words: Tensor, among: Candidates) -> Tensor:
         """The sum over texts of DupMAE's second loss."""
-        reached: list[Tensor] = []
-        for group in batch.groups:
-            states = hidden[group.tokens].view(group.n, group.length, -1)[:, 1:]
-            logits = self.module["bag"](states.flatten(0, 1), self.backbone.words)
-            reached.append(logits.view(group.n, group.length - 1, -1).amax(1))
+        head: Any = self.module["bag"]
+        bias = among.bias(head.word_bias)
+        if self.pooling == ("mean",):
+            with torch.autocast(self.device, enabled=False):    # few products, of differences that are small
+                reached = product.linear(head.before_words(pooled(hidden, batch, self.pooling)), words, bias)
+        else:
+            logits = product.linear(head.before_words(hidden), words, bias)                        # (total, c)
+            reached = torch.cat([logits[group.tokens].view(group.n, group.length, -1)[:, 1:].amax(1)
+                                 for group in batch.groups])
         terms = [np.unique(row.ids[row.own]) for row in rows]
         counts = np.array([len(found) for found in terms])
         numbers = (np.repeat(np.arange(len(rows)), counts), np.concatenate(terms), np.repeat(1 / counts, counts))
         texts, ids, shares = (torch.from_numpy(a).to(self.device) for a in numbers)
-        return bag_of_words(torch.cat(reached), texts, ids, shares.float())
+        return bag_of_words(reached, texts, among.column[ids], shares.float())
 
 
 def log_frequencies(model: Transformer, sets: Sequence[DataSet], vocab_size: int) -> Tensor:
