@@ -27,7 +27,7 @@ HELD = 0.2      # of the sessions
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(epilog=examples(
-        'qianru recommend hotels.csv --text desc --item "Hilton Seattle Airport" --plot like-hilton.png',
+        'qianru recommend hotels.csv --text desc --item "Hilton Seattle Airport" --plot hilton.html',
         "qianru recommend dishes.csv --text 做法 --sessions clicks.jsonl --item 番茄炒蛋 --item 红烧肉",
         "qianru recommend --sessions baskets.txt --evaluate --json",
     ))(recommend)
@@ -71,8 +71,8 @@ def recommend(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For results that can be repeated.")] = 1,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw how alike the items are: .png, .svg or .pdf.",
-                                  show_default=False)
+        Path | None, typer.Option(metavar="FILE", show_default=False,
+                                  help="Draw how well the items go together: .html, .png, .svg or .pdf.")
     ] = None,
     user_words: UserWords = None,
     stop_words: StopWords = "",
@@ -106,7 +106,7 @@ def recommend(
     if plot is not None:
         from qianru.use.plot import picture_path
 
-        picture_path(plot)          # sooner than what is learnt
+        picture_path(plot, page=True)       # sooner than what is learnt
     names: list[str] = []
     texts: list[str] | None = None
     ready: Model | None = None
@@ -132,7 +132,10 @@ def recommend(
         _note_sessions(acted, made, len(names))
     found = made.recommend(item, k) if item else []
     if plot is not None:
-        _draw(made, item or [], found, plot)
+        from qianru.use.recommend.page import draw_recommended
+
+        rows = [find_item(made.names, one) for one in item or ()]
+        draw_recommended(made, rows, found, plot, texts=texts or (), learned=learned)
     if as_json:
         show_json(_json(item or [], found, learned))
     else:
@@ -176,11 +179,15 @@ def _show_learned(learned: Learned) -> None:
         show(f"mixed - {way}: {gain.value:+.4f} nDCG@{learned.k}, with 95 % confidence from {gain.low:+.4f} to "
              f"{gain.high:+.4f}")
     mix = learned.recommender.mix
-    show(f"learnt: an item seen in {mix.half:g} sessions is judged half by its text, half by what people did; the best "
-         f"text is worth {mix.share:g} of the best behaviour; an item counts {mix.decay:g} of the one after it"
-         if learned.recommender.texts is not None else
-         f"learnt: what people did with an item seen in {mix.half:g} sessions is half believed; an item counts "
-         f"{mix.decay:g} of the one after it")
+    texts = learned.recommender.texts is not None
+    if not mix.half:
+        first = "what people did is believed wholly" + "; texts count only for items that nobody has seen" * texts
+    elif texts:
+        first = f"an item seen in {mix.half:g} sessions is judged half by its text, half by what people did"
+    else:
+        first = f"what people did with an item seen in {mix.half:g} sessions is half believed"
+    show(f"learnt: {first}" + f"; the best text is worth {mix.share:g} of the best behaviour" * texts
+         + f"; an item counts {mix.decay:g} of the one after it")
 
 
 def _show_found(made: Recommender, items: Sequence[str], found: Sequence[Recommended]) -> None:
@@ -201,16 +208,6 @@ def _show_found(made: Recommender, items: Sequence[str], found: Sequence[Recomme
 def _why(made: Recommender, one: Recommended) -> str:
     seen = f"in {counted(one.seen, 'session')}" if one.seen else "in no session yet"
     return seen if made.texts is None else f"text {one.text:.2f}, behaviour {one.behaviour:.2f}, {seen}"
-
-
-def _draw(made: Recommender, items: Sequence[str], found: Sequence[Recommended], path: Path) -> None:
-    """The items asked for and found, each with each: how well the column goes with the row."""
-    from qianru.use.plot import heat_map
-    from qianru.use.recommend import find_item
-
-    rows = [*(find_item(made.names, item) for item in items), *(one.row for one in found)]
-    names = [made.names[row] for row in rows]
-    heat_map(made.matrix(rows), names, names, path, "how well the column goes with the row")
 
 
 def _json(items: Sequence[str], found: Sequence[Recommended], learned: Learned | None) -> dict[str, Any]:

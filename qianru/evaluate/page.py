@@ -23,6 +23,7 @@ from qianru.evaluate.atlas import Atlas
 from qianru.evaluate.compare import NOT_SHOWN, Comparison, Row, Win
 from qianru.evaluate.report import Report, Split
 from qianru.evaluate.resampling import Estimate
+from qianru.types import FloatArray, IntArray
 
 TEXT = 160              # characters of a text that are shown
 N_COLOURS = 10          # labels with a colour of their own; the last of them is for all others
@@ -246,6 +247,24 @@ def _points(score: float | None) -> str:
 def shown(text: str) -> str:
     """Any text as HTML shows it, on one line, its control characters made visible."""
     return escape("".join(char if char.isprintable() or char == " " else "\ufffd" for char in " ".join(text.split())))
+
+
+def shaded_table(rows: Sequence[str], columns: Sequence[str], shares: FloatArray, told: IntArray | None = None) -> str:
+    """A table of numbers, the bluer the nearer their (n, m) shares come to 1; names are any texts, NaN stays blank.
+
+    told: whole numbers to show in place of the shares, none for 0
+    """
+    head = "".join(f'<th class="shade">{shown(name)}</th>' for name in columns)
+    body = ""
+    for i, (name, row) in enumerate(zip(rows, shares.tolist(), strict=True)):
+        cells = ""
+        for j, share in enumerate(row):
+            number = (f"{told[i, j]:,}" if told[i, j] else "") if told is not None else f"{share:.2f}"
+            depth = 0.65 * min(max(share, 0.0), 1.0)       # ink stays readable on it, by day and by night
+            cells += '<td class="shade"></td>' if share != share else \
+                f'<td class="shade" style="background:rgb(40 103 196 / {depth:.2f})">{number}</td>'
+        body += f"<tr><td>{shown(name)}</td>{cells}</tr>"
+    return (f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def _digest(script: str) -> str:

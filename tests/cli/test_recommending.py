@@ -60,6 +60,10 @@ def test_what_is_recommended_is_drawn(shop: Path, qianru: Qianru) -> None:
     result = qianru("recommend", "dishes.csv", "-t", "做法", "-i", "红烧肉", "--plot", "like.png", "--json")
     assert Path("like.png").read_bytes().startswith(b"\x89PNG")
     assert "Drawn to like.png" in result.err
+    assert qianru("recommend", "dishes.csv", "-t", "做法", "-i", "红烧肉", "--plot", "like.html").code == 0
+    page = Path("like.html").read_text("utf-8")
+    assert page.index("东坡肉") < page.index("黄酒")             # what is found, with its text
+    assert "How often the next item is found" not in page        # without sessions nothing is judged
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -29,5 +29,6 @@ def test_the_page_of_uses_runs_and_prints_what_it_states(data: Path, tmp_path: P
     for block, printed in run_tutorials.run(PAGE, tmp_path, data):
         if block.output is not None:
             assert run_tutorials.agrees(block.output, printed), f"{PAGE.name}:{block.line} prints\n{printed}"
-    for name in ("map.html", "clusters.csv", "mood.html", "labelled.csv", "kept.csv", "groups.jsonl", "groups.html"):
+    for name in ("map.html", "clusters.csv", "mood.html", "labelled.csv", "kept.csv", "groups.jsonl", "groups.html",
+                 "hilton.html"):
         assert (tmp_path / name).stat().st_size > 100

@@ -8,7 +8,7 @@ import numpy as np
 
 from qianru.errors import BadInput
 from qianru.evaluate import drawing
-from qianru.evaluate.page import html_page, shown
+from qianru.evaluate.page import html_page, shaded_table, shown
 from qianru.types import FloatArray
 from qianru.use.classify.calibration import N_BINS
 from qianru.use.classify.fitting import Judgment
@@ -49,21 +49,12 @@ def _page(found: Judgment) -> str:
     body = f"""<h2>Labels, the worst first</h2><div class="wide"><table><thead><tr><th>label</th>
 <th class="number">texts</th><th class="number">precision</th><th class="number">recall</th>
 <th class="number">F1</th></tr></thead>
-<tbody>{rows}</tbody></table></div><h2>What is taken for what</h2>{_matrix(found)}
+<tbody>{rows}</tbody></table></div><h2>What is taken for what</h2>
+<p class="faint">Rows: true labels; columns: predicted ones.</p>
+{shaded_table(found.labels, found.labels, _shares(found), found.confusion)}
 <h2>Is it as often right as it says?</h2><p class="faint">Each circle: labels told with about that confidence (left to
 right), and the share of them that is right (bottom to top); its area is how many they are.</p>{_curve(found)}"""
     return html_page("Cross-validation", lead, body)
-
-
-def _matrix(found: Judgment) -> str:
-    head = "".join(f'<th class="number">{shown(label)}</th>' for label in found.labels)
-    rows = ""
-    for label, counts, share in zip(found.labels, found.confusion.tolist(), _shares(found).tolist(), strict=True):
-        cells = "".join(f'<td class="number" style="background:rgb(40 103 196 / {part:.2f})">{n or ""}</td>'
-                        for n, part in zip(counts, share, strict=True))
-        rows += f"<tr><td>{shown(label)}</td>{cells}</tr>"
-    return (f'<p class="faint">Rows: true labels; columns: predicted ones.</p><div class="wide"><table><thead><tr>'
-            f"<th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>")
 
 
 def _curve(found: Judgment) -> str:
