@@ -190,8 +190,8 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, batch: Packed, only: Tensor | None = None) -> Tensor:
         """(total, hidden) -> the same, or (n, hidden) for the n tokens of `only`."""
-        qkv = self.qkv(hidden).view(len(hidden), 3, self.n_heads, -1)     # (total, 3, n_heads, d)
-        mixed = attend(qkv[:, 0], qkv[:, 1], qkv[:, 2], batch)            # (total, hidden)
+        query, key, value = self.qkv(hidden).view(len(hidden), 3, self.n_heads, -1).unbind(1)   # (total, n_heads, d)
+        mixed = attend(query, key, value, batch)                          # (total, hidden)
         if only is not None:
             mixed, hidden = mixed[only], hidden[only]
         hidden = self.attention_norm(self.out(mixed, hidden))

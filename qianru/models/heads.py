@@ -40,10 +40,9 @@ def pooled(hidden: Tensor, batch: Packed, poolings: Iterable[str], skip: int = 0
     skip: how many first tokens of each text do not count (a prompt's), if any remain after them
     """
     parts: list[Tensor] = []
-    for group in batch.groups:
-        left_out = skip if skip < group.length else 0
-        states = hidden[group.tokens].view(group.n, group.length, -1)[:, left_out:]      # (n, length, d)
-        parts.append(_joined([POOLINGS[pooling](states, left_out) for pooling in poolings], 1))
+    for states in batch.grouped(hidden):                                                 # (n, length, d)
+        left_out = skip if skip < states.shape[1] else 0
+        parts.append(_joined([POOLINGS[pooling](states[:, left_out:], left_out) for pooling in poolings], 1))
     return _joined(parts, 0)
 
 
@@ -57,9 +56,8 @@ def mean_of_cls(hidden: Tensor, batch: Packed, every: int) -> Tensor:
     Source: Chen et al. 2024 (BGE-M3), appendix on MCLS: long texts by a model that was trained on short ones.
     """
     parts: list[Tensor] = []
-    for group in batch.groups:
-        states = hidden[group.tokens].view(group.n, group.length, -1)            # (n, length, d)
-        parts.append(states[:, : group.length - 1 : every + 1].mean(1))          # the last token is [SEP]
+    for states in batch.grouped(hidden):                                         # (n, length, d)
+        parts.append(states[:, : states.shape[1] - 1 : every + 1].mean(1))       # the last token is [SEP]
     return torch.cat(parts)
 
 

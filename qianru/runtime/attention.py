@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from qianru.runtime.packing import Group, Packed
+from qianru.runtime.packing import Packed
 from qianru.types import IntArray
 
 LONGEST_PRODUCT = 1024   # tokens; the scores of all pairs of longer texts would take too much memory
@@ -31,9 +31,9 @@ def attend(
     plain = query.dtype == torch.bfloat16 and not (shared or causal)
     inside: Callable[..., Tensor] = _by_products if plain else partial(_by_torch, window=window)
     parts = [
-        inside(_heads_first(query, group), _heads_first(key, group), _heads_first(value, group), causal, shared)
+        inside(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), causal, shared)
         .transpose(1, 2).flatten(0, 1).flatten(1)   # (n, heads, length, d) -> (n * length, heads * d)
-        for group in batch.groups
+        for q, k, v in zip(batch.grouped(query), batch.grouped(key), batch.grouped(value), strict=True)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -46,8 +46,8 @@ def attend_fused(qkv: Tensor, n_heads: int, batch: Packed) -> Tensor:
     few = _few() if len(qkv) <= FEW else None
     if few is not None:
         return few(qkv, batch.offsets, n_heads)
-    parts = qkv.view(len(qkv), 3, n_heads, -1)
-    return attend(parts[:, 0], parts[:, 1], parts[:, 2], batch)
+    query, key, value = qkv.view(len(qkv), 3, n_heads, -1).unbind(1)
+    return attend(query, key, value, batch)
 
 
 @cache
@@ -91,11 +91,6 @@ def _softmax() -> Callable[[Tensor], Tensor]:
     except ImportError:
         return partial(torch.softmax, dim=-1)
     return softmax_
-
-
-def _heads_first(states: Tensor, group: Group) -> Tensor:
-    """(total, heads, d) -> (n, heads, length, d), a view."""
-    return states[group.tokens].view(group.n, group.length, *states.shape[1:]).transpose(1, 2)
 
 
 def _attend_at_once(
