@@ -95,7 +95,7 @@ class Postings:
 
         able: (n,) whether a document may be found, in the order of self.ids; None for all
         n_threads: None for one a core, where there is enough to do
-        Memory: 8 bytes for each of queries x k places, and per thread 100 KB (without numba 12 bytes a document).
+        Memory: 8 bytes for each of queries x k places, and per thread 150 KB (without numba 12 bytes a document).
         """
         k = min(checked_k(k), len(self))
         weights = checked_weights(queries)

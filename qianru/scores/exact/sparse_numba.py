@@ -9,8 +9,9 @@ import numpy as np
 from qianru.scores.exact.compiled import compiled
 from qianru.scores.exact.heap import place, settle
 
-SUMS = 8192     # documents at a time: 64 KB of sums, which stay near the processor
-GROUPS = 128    # sums 128 apart are one group, looked at one by one only if the largest of them is among the k best
+SUMS = 16384    # documents at a time: 128 KB of sums, which stay near the processor
+CLOSE = 1e-6    # further off than what rounding to float32 makes equal
+GROUPS = 512    # sums 512 apart are one group, looked at one by one only if the largest of them is among the k best
 
 
 @compiled
@@ -29,7 +30,7 @@ def search(
     k = scores.shape[1]
     sums = np.zeros(SUMS)
     tops = np.empty(GROUPS)
-    bars, no_rows = np.empty(k), np.zeros(k, np.uint32)
+    bars, no_rows = np.empty(min(k, GROUPS)), np.zeros(min(k, GROUPS), np.uint32)
     at, until, gain = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest)
     for query in range(first, last):
         n_terms = 0
@@ -39,8 +40,6 @@ def search(
                 at[n_terms], until[n_terms], gain[n_terms] = starts[t], starts[t + 1], asked_weights[a]
                 n_terms += 1
         n, best, best_rows = 0, scores[query], found[query]
-        n_bars = 0
-        bar = 0.0       # k documents are as good as this
         for base in range(0, n_documents, SUMS):
             size = min(SUMS, n_documents - base)
             offset = np.uint32(base)
@@ -62,12 +61,16 @@ def search(
                 row = sums[r * GROUPS : (r + 1) * GROUPS]
                 for c in range(GROUPS):
                     tops[c] = max(tops[c], row[c])
-            for c in range(GROUPS):     # the best of each group is another document, so k of these are a bar
-                if tops[c] > bar:
-                    n_bars = place(bars, no_rows, n_bars, k, tops[c], np.uint32(0))
-                    if n_bars == k:
-                        bar = bars[0]
-            low = bar * (1 - 1e-6) if n_bars == k else -np.inf      # lower, for what is equal once it is rounded
+            low = -np.inf               # k documents are better than this
+            if n == k:
+                low = best[0] - CLOSE * abs(best[0])
+            elif k <= GROUPS:           # the best of each group is another document, so k of these are a bar
+                n_bars = 0
+                for c in range(GROUPS):
+                    if tops[c] > 0 and (n_bars < k or tops[c] > bars[0]):
+                        n_bars = place(bars, no_rows, n_bars, k, tops[c], np.uint32(0))
+                if n_bars == k:
+                    low = bars[0] * (1 - CLOSE)
             for c in range(GROUPS):
                 if tops[c] < low:
                     continue
@@ -77,6 +80,8 @@ def search(
                     score, at_row = np.float32(sums[i]), np.uint32(base + i)
                     if score != 0 and (n < k or score > best[0] or (score == best[0] and at_row < best_rows[0])):
                         n = place(best, best_rows, n, k, score, at_row)
+                        if n == k:
+                            low = best[0] - CLOSE * abs(best[0])
             sums[:size] = 0
         settle(best, best_rows, n)
         counts[query] = n
