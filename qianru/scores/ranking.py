@@ -84,15 +84,18 @@ def _fuse(rankings: Sequence[Ranked], weights: Sequence[float] | None) -> Ranked
     for ids, scores in rankings:
         if len(ids) != len(scores):
             raise ShapeMismatch(f"A ranking has one score for each id, not {len(scores)} for {len(ids)}.")
-        if len(np.unique(ids)) != len(ids):
-            raise BadInput("A ranking names an id twice. Keep its best place only.")
-    if not rankings:
+    if not any(len(ids) for ids, _ in rankings):
         return np.empty(0, np.int64), np.empty(0)
     every = np.concatenate([np.asarray(ids, np.int64) for ids, _ in rankings])
     gains = np.concatenate([share * scores for share, (_, scores) in zip(shares, rankings, strict=True)])
-    ids, place = np.unique(every, return_inverse=True)
-    sums = np.asarray(np.bincount(place, weights=gains, minlength=len(ids)), np.float64)   # in the rankings' order
-    order = np.argsort(-sums, kind="stable")
+    by_id = every.argsort(kind="stable")        # by hand: np.unique takes thrice as long for two hundred ids
+    ids, source = every[by_id], np.repeat(np.arange(len(rankings)), [len(ids) for ids, _ in rankings])[by_id]
+    new = np.ones(len(ids), bool)
+    new[1:] = ids[1:] != ids[:-1]
+    if (~new[1:] & (source[1:] == source[:-1])).any():
+        raise BadInput("A ranking names an id twice. Keep its best place only.")
+    sums = np.asarray(np.bincount(new.cumsum() - 1, gains[by_id]), np.float64)       # in the order of the rankings
+    ids, order = ids[new], np.argsort(-sums, kind="stable")
     return ids[order], sums[order]
 
 
