@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
         "qianru classify predict reviews.model new.csv -o labelled.csv",
     ))(predict)
     classify.command("zero-shot", epilog=examples(
-        "qianru classify zero-shot news.txt --labels 体育,财经,科技,娱乐 -m m3e-base",
+        "qianru classify zero-shot news.txt --labels 体育,财经,科技,娱乐",
+        "qianru classify zero-shot news.txt --labels sports,business -m m3e-base --template \"News about {}\"",
     ))(zero_shot)
     app.add_typer(classify, name="classify", rich_help_panel=GROUPS)
 
@@ -127,7 +128,9 @@ def predict(
 def zero_shot(
     files: Texts,
     labels: Annotated[str, typer.Option("--labels", "-l", metavar="A,B,…", help="The labels, in words of such texts.")],
-    model: Annotated[str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="A model that knows their words.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="A model that knows their words.")
+    ] = "qianru-zh-mini",
     template: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", show_default=False,
                                        help='What a label is put into, such as "关于{}的新闻"; several are averaged.')

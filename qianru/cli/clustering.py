@@ -123,8 +123,12 @@ def cluster(
 
 
 def _of_collection(collection: Path | None, where: str | None) -> Material:
+    from qianru.index.home import is_collection
     from qianru.use.material import from_collection
 
+    if collection is None and not is_collection(collection_path(None)):
+        raise BadInput("Name files, a folder or a collection: qianru cluster reviews.csv. There is no collection at "
+                       f"{collection_path(None)} either.")
     library = open_to_read(collection, to_search=False)
     with library:
         try:

@@ -191,9 +191,13 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     told = qianru("classify", "zero-shot", "rows.jsonl", "--labels", "红烧肉,球队", "-m", "words.model", "--json")
     assert told.json()["texts"][0]["label"] == "红烧肉"
     assert told.json()["texts"][6]["label"] == "球队"
+    Path("news.txt").write_text("足球比赛今晚开始\n银行降低了贷款利率\n", "utf-8")
+    told = qianru("classify", "zero-shot", "news.txt", "--labels", "体育,财经", "--json")      # by our own model
+    assert [one["label"] for one in told.json()["texts"]] == ["体育", "财经"]
 
 
 @pytest.mark.parametrize(("line", "said"), [
+    ("cluster", "Name files, a folder or a collection"),
     ("cluster rows.jsonl -n 12", "11 texts cannot make 12 clusters"),
     ("cluster rows.jsonl -o c.txt", "ends in .csv or .jsonl"),
     ("cluster rows.jsonl -o rows.jsonl", "would be lost"),
@@ -214,6 +218,7 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("dedup rows.jsonl -o k.jsonl --groups k.csv", "JSON lines, not to 'k.csv'"),
     ("dedup rows.jsonl -o k.jsonl --labelled k.jsonl", "would be lost"),
     ("dedup rows.jsonl -o k.jsonl --keep largest --by topic", "'菜' (the topic of rows.jsonl:1) is neither a number"),
+    ("dedup rows.jsonl -o k.jsonl --keep largest --by 正文", "(the 正文 of rows.jsonl:1) is neither a number"),
     ("dedup rows.jsonl -o k.jsonl --precision 0.9", "Give them with --labelled"),
     ("dedup rows.jsonl -o k.txt --keep longst", "Did you mean 'longest'"),
     ("dedup rows.jsonl -o k.txt --keep largest", "needs a field"),
@@ -221,7 +226,7 @@ def test_labels_without_examples_are_told_by_their_names(table: Path, qianru: Qi
     ("dedup rows.jsonl -o k.txt --plot k.html", "--groups"),
     ("dedup none.jsonl -o k.txt", "no file none.jsonl"),
     ("classify fit rows.jsonl --label topc -o m", "Did you mean 'topic'"),
-    ("classify fit rows.jsonl --label date -o m", "one only has"),
+    ("classify fit rows.jsonl --label date -o m", "one only has '2024-01-01', '2024-01-02'"),
     ("classify fit rows.jsonl --label topic -o notes", "holds no model; saving there would delete"),
     ("classify fit rows.jsonl --label topic -o m --precision 2", "at most at 1, not at 2.0"),
     ("classify predict none rows.jsonl", "not a model folder"),

@@ -119,9 +119,9 @@ def checked_labels(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
                        f"'{next(iter(counts))}'." if counts else "A classifier needs labelled texts; there are none.")
     lonely = sorted(label for label, n in counts.items() if n < 2)
     if lonely:
-        some = "', '".join(lonely[:5]) + ("', …" if len(lonely) > 5 else "'")
+        some = ", ".join(f"'{label:.30}'" for label in lonely[:5]) + ", …" * (len(lonely) > 5)
         raise BadInput(f"A label needs at least two texts, one to learn from and one to judge by; one only has "
-                       f"'{some}. Add examples, or leave these labels out.")
+                       f"{some}. Add examples, or leave these labels out.")
     return sorted(counts)
 
 

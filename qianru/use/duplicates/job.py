@@ -152,9 +152,9 @@ def _taken_in(folder: Path, mark: str, read: Read, plan: DedupPlan, progress: Pr
     for source in read():
         texts.append(source.text)
         columns.update(dict.fromkeys(_row(source)))
-        if values is not None:
-            value = source.fields.get(plan.field or "")
-            values.append(None if value is None else order.take(value, f"the {plan.field} of {source.place}"))
+        if values is not None and plan.field is not None:
+            value = source.fields.get(plan.field, _row(source).get(plan.field))       # or what the text is made of
+            values.append(None if value in (None, "") else order.take(value, f"the {plan.field} of {source.place}"))
         if len(texts) == AT_ONCE:
             shingler.add(texts)
             done += len(texts)
