@@ -106,8 +106,8 @@ def tune(
     after = np.empty(len(queries))
     for fold in range(n_folds):
         away = folds == fold
-        after[away] = values[_best(values[:, ~away], n_single)][away]
-    best = plans[_best(values, n_single)]
+        after[away] = values[_best(values[:, ~away], n_single, n_folds)][away]
+    best = plans[_best(values, n_single, n_folds)]
     steps = {name: getattr(best, name) for name in
              ("kinds", "candidates", "fusion", "rrf_k", "scale", "complete", "weights")}
     kept = collection.plan
@@ -119,15 +119,23 @@ def tune(
                   interval_of(after - before, seed), alone, len(queries), len(labelled) - len(queries))
 
 
-def _best(values: NDArray[np.float64], n_single: int) -> int:
-    """The row of the best mean; of a single kind unless the fusion is better by two standard errors.
+def _best(values: NDArray[np.float64], n_single: int, n_folds: int) -> int:
+    """The row of the best fusion, if fusions gain on queries that they were not chosen by; else of the best kind alone.
 
-    The best of hundreds on few queries is lucky: a kind that is weak would come in by chance, and costs a search each.
+    The best of hundreds on few queries is lucky: judged by the queries that chose it, it beats a kind alone also where
+    it has nothing to give, and costs a search more each time. values: (p, q), the first n_single rows of kinds alone
     """
-    means = values.mean(1)
-    best, single = int(means.argmax()), int(means[:n_single].argmax())
-    gains = values[best] - values[single]
-    return best if gains.mean() > 2 * gains.std() / np.sqrt(len(gains)) else single
+    single, fused = int(values[:n_single].mean(1).argmax()), values[n_single:]
+    if not len(fused):
+        return single
+    folds = np.arange(values.shape[1]) % n_folds
+    held = np.empty(values.shape[1])
+    for fold in range(n_folds):
+        away = folds == fold
+        held[away] = fused[fused[:, ~away].mean(1).argmax()][away]
+    gains = held - values[single]
+    shown = gains.mean() > 2 * gains.std() / np.sqrt(len(gains))
+    return n_single + int(fused.mean(1).argmax()) if shown else single
 
 
 def interval_of(differences: NDArray[np.float64], seed: int = 0) -> Interval:

@@ -20,7 +20,7 @@ from qianru.text.analyze import SEARCH
 from qianru.types import Document
 from qianru.use.calibrate import threshold_for
 from qianru.use.labels import Labelled, grades_of, read_labelled
-from qianru.use.tune import _as_planned, _fused, _plans, interval_of, tune
+from qianru.use.tune import _as_planned, _best, _fused, _plans, interval_of, tune
 
 WORDS = ["黄河", "明月", "春花", "秋雨", "高山", "流水", "故乡", "长安", "江南", "边塞"]
 
@@ -142,3 +142,16 @@ def test_a_threshold_is_what_a_slow_loop_finds() -> None:
         found = threshold_for(scores, right, 0.7)
         assert found.min_score == max(limit for n, limit, _ in able if n == most)
         assert found.recall == most / right.sum()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_luckiest_of_many_fusions_is_not_taken_for_a_better_one(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    alone = chance.random((2, 100))
+    alone[1] /= 2
+    lucky = alone[0] + 0.2 * chance.standard_normal((500, 100))      # none is better in truth, the best of 500 looks so
+    gains = lucky - alone[0]
+    assert (gains.mean(1) > 2 * gains.std(1) / 10).any()
+    assert _best(np.concatenate([alone, lucky]), 2, 5) == 0
+    assert _best(np.concatenate([alone, lucky + 0.15]), 2, 5) >= 2
+    assert _best(alone, 2, 5) == 0
