@@ -2,13 +2,15 @@
 
     python bench/hybrid_rivals.py [n_documents]             # default 50000; one line of JSON
     python bench/hybrid_rivals.py 200000 --sides qianru,faiss
+    python bench/hybrid_rivals.py 10000 --sides qianru,milvus --minutes 10
 
 All sides get the same vectors, the same words (as numbers, so that no segmenter takes part) and the same queries, ready
 made; each brings 100 candidates by either kind, fuses them with k = 60 and gives ten ids. Recall is of these ten beside
 the same side's own words fused with exact dense candidates, so that a side is judged by its graph and not by its way to
 weigh words; each side's graph is searched as little as gives 0.99, tried in rising order on the first queries. Queries
 come one at a time. faiss's dense search alone is the upper bound that the issue names. Sides that are not installed are
-left out. Each has a process of its own, with as many threads as it takes by default.
+left out. Each has a process of its own, with as many threads as it takes by default, and a side that has not ended
+after its minutes is stopped and named as such.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
@@ -336,11 +340,41 @@ def rate(search: Callable[[int], object], n: int) -> dict[str, Any]:
             **percentiles_ms([second for run in runs for second in run])}
 
 
+def alone(work: Callable[[int, int], Any], n: int, n_queries: int, minutes: float) -> Any:
+    """What a side tells, in a process of its own; a line where it fails or does not end in time.
+
+    It leads a group of processes, which are killed with it: Milvus Lite's own, for one.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(there, work, n, n_queries))
+    process.start()
+    there.close()
+    try:
+        return here.recv() if here.poll(60 * minutes) else f"did not end within {minutes:g} minutes"
+    except EOFError:
+        return "ended without an answer"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.join()
+
+
+def _tell(there: Any, work: Callable[[int, int], Any], n: int, n_queries: int) -> None:
+    os.setsid()
+    try:
+        there.send(work(n, n_queries))
+    except Exception as error:              # a rival that fails costs its own line, not the others'
+        there.send(f"failed: {type(error).__name__}: {error}"[:300])
+
+
 def main() -> None:
     reading = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     reading.add_argument("n_documents", nargs="?", type=int, default=50_000)
     reading.add_argument("--sides", default=",".join(SIDES), help="of " + ", ".join(SIDES))
     reading.add_argument("--queries", type=int, default=N_QUERIES)
+    reading.add_argument("--minutes", type=float, default=20, help="for each side, making included")
     chosen = reading.parse_args()
     n, n_queries = chosen.n_documents, chosen.queries
     words(n, n_queries)
@@ -351,11 +385,7 @@ def main() -> None:
         if find_spec(module) is None:
             told[name] = "not installed"
             continue
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            try:
-                told[name] = pool.apply(work, (n, n_queries))
-            except Exception as error:              # a rival that fails costs its own line, not the others'
-                told[name] = f"failed: {type(error).__name__}: {error}"[:300]
+        told[name] = alone(work, n, n_queries, chosen.minutes)
         print(name, json.dumps(told[name], ensure_ascii=False), flush=True, file=sys.stderr)
     ratios = {}
     if isinstance(ours := told.get("qianru"), dict):
