@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from qianru.runtime.packing import Packed
 from qianru.types import IntArray
 
 LONGEST_PRODUCT = 1024   # tokens; the scores of all pairs of longer texts would take too much memory
-FEW = 32                 # tokens of a batch; with more torch's own are quicker
+SHORT = 32               # tokens of a text; for longer ones torch's own products are quicker
 _NOTHING = torch.zeros(1, dtype=torch.bfloat16)   # to be multiplied by 0: baddbmm scales on its way, bmm does not
 
 
@@ -42,22 +44,37 @@ def attend_fused(qkv: Tensor, n_heads: int, batch: Packed) -> Tensor:
     """(total, n_heads * d) the same without gradients, for query, key and value as one product makes them.
 
     qkv: (total, 3 * n_heads * d) on the CPU
+    Each text's way hangs on its own length alone: the two round differently, and no text may depend on its neighbours.
     """
-    few = _few() if len(qkv) <= FEW else None
-    if few is not None:
-        return few(qkv, batch.offsets, n_heads)
+    attend_short = _short()
+    if attend_short is None:
+        return _attend_parts(qkv, n_heads, batch)
+    made = []
+    for is_short, groups in groupby(batch.groups, lambda group: group.length <= SHORT):
+        stretch = tuple(groups)
+        start, stop = stretch[0].start, stretch[-1].tokens.stop
+        offsets = batch.offsets[(batch.offsets >= start) & (batch.offsets <= stop)] - start
+        if is_short:
+            made.append(attend_short(qkv[start:stop], offsets, n_heads))
+        else:
+            own = tuple(group._replace(start=group.start - start) for group in stretch)
+            made.append(_attend_parts(qkv[start:stop], n_heads, replace(batch, offsets=offsets, groups=own)))
+    return made[0] if len(made) == 1 else torch.cat(made)
+
+
+def _attend_parts(qkv: Tensor, n_heads: int, batch: Packed) -> Tensor:
     query, key, value = qkv.view(len(qkv), 3, n_heads, -1).unbind(1)
     return attend(query, key, value, batch)
 
 
 @cache
-def _few() -> Callable[[Tensor, IntArray, int], Tensor] | None:
-    """For a few tokens, if numba is there."""
+def _short() -> Callable[[Tensor, IntArray, int], Tensor] | None:
+    """For texts of a few tokens, if numba is there."""
     try:
-        from qianru.runtime.attention_numba import attend_few
+        from qianru.runtime.attention_numba import attend_short
     except ImportError:
         return None
-    return attend_few
+    return attend_short
 
 
 def _by_torch(

@@ -1,4 +1,4 @@
-"""Attention of a few tokens, compiled: for one short query the way to torch's own takes longer than the sums."""
+"""Attention of short texts, compiled: the way to torch's own products takes longer than the sums."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _attend_rows(
             half[t, n] = np.uint16(mixed_bits[t, n] >> np.uint32(16))
 
 
-def attend_few(qkv: Tensor, offsets: IntArray, n_heads: int) -> Tensor:
+def attend_short(qkv: Tensor, offsets: IntArray, n_heads: int) -> Tensor:
     """(total, n_heads d) attention within each row, in the type of what is given.
 
     qkv: (total, 3 n_heads d) float32 or bfloat16 on the CPU, contiguous;  offsets: where the rows begin, and the end

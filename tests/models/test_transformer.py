@@ -118,6 +118,13 @@ def test_int8_stays_close_and_neighbours_hardly_change_a_vector(m3e: Path, texts
     assert (together * alone).sum(1).min() > 1 - 1e-3
 
 
+def test_neighbours_do_not_change_a_short_texts_vector_in_int8(m3e: Path, texts: list[str]) -> None:
+    model = Transformer.load(m3e, Runtime(precision="int8", normalize=True, threads=1))
+    short = [text[:20] for text in texts[:60]]
+    among_long = model.encode([*short, *texts[60:70]]).dense[:60]
+    assert_allclose(among_long, np.concatenate([model.encode([text]).dense for text in short]), atol=1e-6)
+
+
 def test_int8_is_refused_where_it_changes_the_worst_text_too_much(m3e: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformer, "INT8_COSINE", 0.9999999)
     with pytest.raises(BadInput, match=r"loses too much in int8: a cosine of 0\.99\d+ to float32 for the worst of 8"):
