@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FIELDS_INDEXED = 32         # further ones are filtered by looking at each document
 POINTS_AT_ONCE = 1_000
 QUERIES_AT_ONCE = 64
+Some: TypeAlias = bool | Sequence[str]
+"""All, none, or those of these names."""
 T = TypeVar("T")
 
 
@@ -235,19 +237,18 @@ class ClusterIndex:
                 break
         return {hit.value: hit.count for hit in hits}
 
-    def records(self, ids: Sequence[int], keys: Sequence[str] | bool, *, vectors: bool = False) -> dict[int, Record]:
+    def records(self, ids: Sequence[int], keys: Some, *, vectors: Some = False) -> dict[int, Record]:
         """id -> what the server has of it, for those that it has; keys of the payload, or whether all of it."""
         self._check_open()
-        wanted: Any = keys if isinstance(keys, bool) else list(keys)
         found: list[Record] = []
         for start in range(0, len(ids), POINTS_AT_ONCE):
             part: list[Any] = list(ids[start : start + POINTS_AT_ONCE])
-            found += self.link.ask("read", self.link.client.retrieve, self.name, part, with_payload=wanted,
-                                   with_vectors=vectors, consistency=self._consistency)
+            found += self.link.ask("read", self.link.client.retrieve, self.name, part, with_payload=_listed(keys),
+                                   with_vectors=_listed(vectors), consistency=self._consistency)
         return {int(record.id): record for record in found}
 
     def page(
-        self, condition: Conditions | None, limit: int, keys: Sequence[str] | bool, *, vectors: bool = False,
+        self, condition: Conditions | None, limit: int, keys: Some, *, vectors: Some = False,
         order: str | None = None, start: int | None = None,
     ) -> list[Record]:
         """The first so many records that pass, by id, or by a whole number of the payload, from start upwards."""
@@ -255,12 +256,12 @@ class ClusterIndex:
 
         self._check_open()
         by = None if order is None else models.OrderBy(key=order, start_from=start)
-        wanted: Any = keys if isinstance(keys, bool) else list(keys)
         return self.link.ask("read", self.link.client.scroll, self.name, condition, limit=limit, order_by=by,
-                             with_payload=wanted, with_vectors=vectors, consistency=self._consistency)[0]
+                             with_payload=_listed(keys), with_vectors=_listed(vectors),
+                             consistency=self._consistency)[0]
 
     def each(
-        self, condition: Conditions | None, keys: Sequence[str], *, vectors: bool = False, at_once: int = 500
+        self, condition: Conditions | None, keys: Sequence[str], *, vectors: Some = False, at_once: int = 500
     ) -> Iterator[Record]:
         """Every record that passes, by ascending "order" of its payload; keys of the payload come along."""
         start: int | None = None
@@ -328,6 +329,11 @@ class ClusterIndex:
     def _check_open(self) -> None:
         if self._closed:
             raise CollectionError(f"The index {self.name!r} at {self.link.where} is closed. Open it again.")
+
+
+def _listed(some: Some) -> bool | list[str]:
+    """As the client library takes it."""
+    return some if isinstance(some, bool) else list(some)
 
 
 def _request(

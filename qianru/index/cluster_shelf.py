@@ -17,7 +17,7 @@ import numpy as np
 
 from qianru.errors import CollectionDamaged, CollectionError
 from qianru.index.base import Ranking
-from qianru.index.cluster import ClusterIndex
+from qianru.index.cluster import ClusterIndex, Some
 from qianru.index.cluster_bm25 import COUNTS, ClusterBM25
 from qianru.index.cluster_filter import translated
 from qianru.index.cluster_points import stored_rows
@@ -112,14 +112,14 @@ class ClusterShelf:
 
     def stored(self, points: Sequence[int]) -> Embeddings:
         """All stored vectors of the points, but token vectors; BM25's with the weights of now."""
-        records = self._read(points, COUNTS if self.bm25 is not None else ["length"], vectors=True)
+        records = self._read(points, COUNTS if self.bm25 is not None else ["length"], vectors=self.index.kinds)
         dense, sparse = stored_rows([record.vector or {} for record in records], self._dim, self.index.kinds)
         if self.bm25 is not None:
             sparse = self.bm25.weighed_now([record.payload for record in records])
         lengths = np.array([(record.payload or {})["length"] for record in records], np.int64)
         return Embeddings("stored", lengths, dense=dense, sparse=sparse)
 
-    def each(self, where: Filter | None, keys: Sequence[str] = TOLD, *, vectors: bool = False) -> Iterator[Record]:
+    def each(self, where: Filter | None, keys: Sequence[str] = TOLD, *, vectors: Some = False) -> Iterator[Record]:
         """The record of each document that passes, in the order of first adding."""
         condition, exact = translated(where)
         check = None if where is None or exact else where.matches
@@ -145,7 +145,7 @@ class ClusterShelf:
     def _passing(self, where: Filter | None) -> Iterator[tuple[int, int]]:
         return ((int(record.id), int((record.payload or {})["order"])) for record in self.each(where, []))
 
-    def _read(self, points: Sequence[int], keys: Sequence[str], *, vectors: bool = False) -> list[Any]:
+    def _read(self, points: Sequence[int], keys: Sequence[str], *, vectors: Some = False) -> list[Any]:
         records = self.index.records(points, keys, vectors=vectors)
         if gone := [point for point in points if point not in records]:
             raise Moved(f"{len(gone)} documents were deleted while they were searched. Search again.")

@@ -182,9 +182,10 @@ class ClusterEnd:
 
     def each(self, places: IntArray | None = None, *, multi: bool = True) -> Iterator[Cargo]:
         """As End.each."""
-        records = at_places(self._shelf.each(None, self._keys, vectors=True), places)
+        vectors = True if multi else self._shelf.index.kinds        # of which token vectors are none
+        records = at_places(self._shelf.each(None, self._keys, vectors=vectors), places)
         while some := list(islice(records, AT_ONCE)):
-            yield self._cargo(some)
+            yield self._cargo(some, multi)
 
     def read(self, ids: Sequence[str]) -> Cargo:
         """As End.read."""
@@ -209,7 +210,7 @@ class ClusterEnd:
         if self._shelf.bm25 is not None:
             self._shelf.bm25.settle()
 
-    def _cargo(self, records: Sequence[Record]) -> Cargo:
+    def _cargo(self, records: Sequence[Record], multi: bool = True) -> Cargo:
         told: list[dict[str, Any]] = [record.payload or {} for record in records]
         vectors: list[Any] = [record.vector or {} for record in records]
         dense, sparse = stored_rows(vectors, self.collection.model.spec.dim or 0, self._shelf.index.kinds)
@@ -217,12 +218,12 @@ class ClusterEnd:
         if self.collection._bm25 is not None:
             # not strict: what is damaged shows in the checksum, and is sent again
             words, sparse = [dict(zip(one["terms"], one["counts"], strict=False)) for one in told], None
-        multi = None
-        if "multi" in (self.layout.kinds or ()):
-            multi = _joined([np.array(vector.get("multi") or [], np.float32) for vector in vectors])
+        tokens = None
+        if multi and "multi" in (self.layout.kinds or ()):
+            tokens = _joined([np.array(vector.get("multi") or [], np.float32) for vector in vectors])
         lengths = np.array([one["length"] for one in told], np.int64)
         return Cargo([document_of(one) for one in told], [int(one["order"]) for one in told],
-                     Embeddings("stored", lengths, dense=dense, sparse=sparse, multi=multi), words)
+                     Embeddings("stored", lengths, dense=dense, sparse=sparse, multi=tokens), words)
 
 
 def end_of(collection: Collection) -> End:

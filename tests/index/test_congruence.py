@@ -23,6 +23,7 @@ from qianru.index.engine import EngineIndex
 from qianru.index.exact import ExactIndex
 from qianru.index.filter import Filter, field
 from qianru.index.push import place_on, push
+from qianru.index.push_ends import end_of
 from qianru.models import load
 from qianru.models.bm25 import BM25
 from qianru.models.vector_files import read_npz
@@ -172,3 +173,8 @@ def test_token_vectors_score_alike_and_explain_alike(data: Path, passages: list[
             assert_allclose(here.alignment.similarities, there.alignment.similarities, rtol=1e-5, atol=1e-6)
             for kind in ("dense", "sparse", "multi"):
                 assert_allclose(here.scores[kind], there.scores[kind], rtol=1e-5, atol=1e-6)
+            for collection in (folder, cluster):
+                whole, bare = (next(end_of(collection).each(multi=multi)).vectors for multi in (True, False))
+                assert whole.multi is not None
+                assert bare.multi is None
+                assert_allclose(bare.dense, whole.dense)
