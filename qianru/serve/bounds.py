@@ -45,22 +45,30 @@ def check_count(limits: Limits, n: int, what: str) -> None:
 
 
 def check_search(limits: Limits, queries: Sequence[str], k: int, plan: Plan | None, explained: bool) -> None:
-    """Raises RequestRefused for a search of too many hits, or of too many that are rescored or explained."""
+    """Raises RequestRefused for a search of too many hits, or of too many that are rescored or explained.
+
+    plan: that the request names; what the collection's own costs is seen in its thread, see check_hits
+    """
     if len(queries) > limits.queries:
         raise RequestRefused(f"{len(queries):,} queries; the server answers {limits.queries:,} at once (--limit "
                              "queries=N).", 413)
     check_chars(limits, "queries", *queries)
     check_k(limits, "k", k)
-    deep = plan.depth if plan is not None and (plan.rescore is not None or plan.mmr is not None) else 0
-    if (n := len(queries) * max(k, deep)) > limits.hits:
-        what = f"k = {k:,}" if k >= deep else f"plan.depth = {deep:,}"
-        raise RequestRefused(f"{len(queries):,} queries with {what} make {n:,} hits; the server gives {limits.hits:,} "
-                             "at once (--limit hits=N). Ask for fewer, or in several requests.", 413)
+    check_hits(limits, len(queries), k, plan)
     if explained:
         check_explained(queries)
         if (n := len(queries) * k) > limits.explained:
             raise RequestRefused(f"{n:,} hits to be explained; the server explains {limits.explained:,} at once "
                                  "(--limit explained=N). Ask for fewer hits, or without explain.", 413)
+
+
+def check_hits(limits: Limits, n_queries: int, k: int, plan: Plan | None) -> None:
+    """Raises RequestRefused for a search of too many hits, or where the plan rescores or compares too many."""
+    deep = plan.depth if plan is not None and (plan.rescore is not None or plan.mmr is not None) else 0
+    if (n := n_queries * max(k, deep)) > limits.hits:
+        what = f"k = {k:,}" if k >= deep else f"plan.depth = {deep:,}"
+        raise RequestRefused(f"{n_queries:,} queries with {what} make {n:,} hits; the server gives {limits.hits:,} "
+                             "at once (--limit hits=N). Ask for fewer, or in several requests.", 413)
 
 
 def check_answer(limits: Limits, n_chars: int) -> None:

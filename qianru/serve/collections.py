@@ -25,6 +25,7 @@ from qianru.serve.bounds import (
     check_count,
     check_documents,
     check_explained,
+    check_hits,
     check_room,
     check_search,
     plan_of,
@@ -259,7 +260,7 @@ async def search(request: Request, name: str) -> Response:
     begun = time.perf_counter()
 
     def work(asked: list[list[str]]) -> list[list[list[dict[str, Any]]]]:
-        return _searched(opened, asked, body, plan)
+        return _searched(opened, asked, body, plan, limits)
 
     key = (body.k, None if plan is None else plan.to_json(), body.filter, body.explain)
     found = await waited(request, opened.desk.ask(work, queries, key, len(queries) * body.k))
@@ -313,10 +314,14 @@ async def ask(request: Request, opened: OpenCollection, work: Callable[[], T]) -
 
 
 def _searched(
-    opened: OpenCollection, asked: list[list[str]], body: SearchAsked, plan: Plan | None
+    opened: OpenCollection, asked: list[list[str]], body: SearchAsked, plan: Plan | None, limits: Limits
 ) -> list[list[list[dict[str, Any]]]]:
     """For each request, for each of its queries the hits."""
     library = opened.library
+    if plan is None:
+        plan = library.plan
+        for queries in asked:
+            check_hits(limits, len(queries), body.k, plan)
     flat = [query for queries in asked for query in queries]
     found = iter(library.search_many(flat, body.k, plan=plan, where=body.filter))
     return [[[_hit(opened, query, hit, body.explain) for hit in next(found)] for query in queries] for queries in asked]

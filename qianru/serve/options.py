@@ -33,7 +33,7 @@ class Limits:
 
     body_bytes: int = 8 << 20
     bodies_bytes: int = 256 << 20
-    body_lists: int = 1 << 14
+    body_lists: int = 1 << 15
     body_names: int = 1 << 18
     body_values: int = 1 << 20
     texts: int = 2048

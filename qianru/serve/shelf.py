@@ -127,8 +127,13 @@ class Shelf:
 
     def without_places(self, words: str) -> str:
         """The words with names in place of where collections lie, which is no client's business."""
-        named = {str(opened.library.path): opened.name for opened in self}
-        for place in sorted(named, key=len, reverse=True):          # /notes-old before /notes
+        named: dict[str, str] = {}
+        for opened in self:
+            place = getattr(opened.library, "address", None)
+            if place is not None:
+                named[place.rpartition("/")[0]] = "its server"
+            named[place or str(opened.library.path)] = opened.name
+        for place in sorted(named, key=len, reverse=True):          # /notes-old before /notes, and before its server
             words = words.replace(place, named[place])
         return words if self.folder is None else words.replace(f"{self.folder.absolute()}{os.sep}", "")
 

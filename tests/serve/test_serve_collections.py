@@ -94,6 +94,25 @@ def test_errors_name_the_right_collection_in_place_of_where_it_lies(tmp_path: Pa
         shelf.close()
 
 
+def test_errors_do_not_tell_which_server_a_collection_lies_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("qdrant_client", reason="collections on servers need qdrant-client")
+    from qdrant_client import QdrantClient
+
+    from qianru.index.cluster_link import Link
+    from qianru.index.cluster_opening import create_at
+
+    shelf = Shelf(Models(Limits()))
+    at = "http://10.1.2.3:6333"
+    library = create_at(Link(QdrantClient(":memory:"), at), "poems")
+    monkeypatch.setattr(Collection, "open", lambda place, **how: library)
+    shelf.add("qdrant://10.1.2.3:6333/poems", "唐诗")
+    try:
+        assert shelf.without_places(f"{at}: it could not be read. {library.address} is closed.") == \
+            "its server: it could not be read. 唐诗 is closed."
+    finally:
+        shelf.close()
+
+
 def test_a_search_finds_what_it_finds_offline(shelf: httpx.Client, open_server: Server) -> None:
     got = shelf.post("/collections/poems/search", json={"query": "明月", "k": 3}).json()["results"][0]
     own = open_server.shelf.get("poems").library.search("明月", 3)
@@ -151,6 +170,19 @@ def test_a_search_whose_answer_would_be_too_large_or_dear_is_refused(
 ) -> None:
     answer = shelf.post("/collections/poems/search", json=body)
     assert (answer.status_code, said in answer.text) == (413, True), answer.text
+
+
+def test_a_collections_own_plan_may_not_cost_more_than_a_plan_that_is_sent(
+    shelf: httpx.Client, open_server: Server
+) -> None:
+    library = open_server.shelf.get("poems").library
+    library.set_plan({"rescore": "reranker", "depth": 50})
+    try:
+        answer = shelf.post("/collections/poems/search", json={"queries": ["月", "春"], "k": 1})
+        assert (answer.status_code, "plan.depth = 50 make 100 hits" in answer.text) == (413, True), answer.text
+        assert shelf.post("/collections/poems/search", json={"query": "月", "k": 1}).status_code == 200
+    finally:
+        library.set_plan({})
 
 
 def test_documents_that_are_too_many_or_too_large_are_refused_whole(shelf: httpx.Client) -> None:
@@ -337,24 +369,26 @@ def test_what_the_worker_embeds_for_a_collection_is_what_the_model_makes(models:
     server.models.stop(5)
 
 
-def test_searches_that_wait_become_one(shelf: httpx.Client, open_server: Server) -> None:
+def test_searches_that_wait_become_one(
+    shelf: httpx.Client, open_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = open_server.shelf.get("poems")
     calls: list[int] = []
-    search_many = opened.library.search_many
+    waiting: list[Any] = []
+    search_many, put = opened.library.search_many, opened.desk._put
 
     def spied(queries: Any, *args: Any, **more: Any) -> Any:
         calls.append(len(queries))
         return search_many(queries, *args, **more)
 
-    opened.library.search_many = spied  # type: ignore[method-assign]
-    try:
-        with ThreadPoolExecutor(12) as pool, opened.library.entered():       # nobody else is let in meanwhile
+    monkeypatch.setattr(opened.library, "search_many", spied)
+    monkeypatch.setattr(opened.desk, "_put", lambda errand: (put(errand), waiting.append(errand)))
+    with ThreadPoolExecutor(12) as pool:
+        with opened.library.entered():       # nobody else is let in meanwhile
             answers = [pool.submit(shelf.post, "/collections/poems/search", json={"query": query, "k": 1})
                        for query in list(POEMS.values()) * 2]
-            until(lambda: len(opened.desk._errands) == 12 - calls[0] if calls else False)
+            until(lambda: len(waiting) == 12)
         found = [answer.result().json()["results"][0]["hits"][0]["id"] for answer in answers]
-    finally:
-        del opened.library.search_many  # type: ignore[method-assign]
     assert found == list(POEMS) * 2
     assert len(calls) == 2
     assert sum(calls) == 12
