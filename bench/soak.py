@@ -46,11 +46,15 @@ GRACE_S = 30
 
 
 class Soak:
-    """What all clients share. told: what happened, by client and status;  wrong: what must not have happened"""
+    """What all clients share.
+
+    told: what happened, by client and status;  wrong: what must not have happened
+    memory: of the server in MB, once a second while this process runs: where it is stopped for a while, so is its time
+    """
 
     def __init__(self, port: int, key: str, texts: list[str], seconds: float) -> None:
         self.port, self.key, self.texts = port, key, texts
-        self.until = time.monotonic() + seconds
+        self.seconds, self.memory = seconds, list[float]()
         self.told: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.rng = random.Random(7)
@@ -181,7 +185,7 @@ class Soak:
             (8, self.wrong_key), (8, self.garbage), (8, self.hang_up), (3, self.listen_half), (1, self.huge),
             (1, self.slow)]
         weights, works = zip(*doings, strict=True)
-        while time.monotonic() < self.until:
+        while len(self.memory) < self.seconds:
             work = self.rng.choices(works, weights)[0]
             try:
                 await work()
@@ -192,9 +196,9 @@ class Soak:
             await asyncio.sleep(self.rng.random() * pause_s)
 
 
-async def soak(work: Soak, n_clients: int, pid: int) -> list[float]:
-    """Runs all clients; the resident memory once a second, in MB."""
-    memory: list[float] = []
+async def soak(work: Soak, n_clients: int, pid: int) -> None:
+    """Runs all clients."""
+    memory = work.memory
 
     async def watch() -> None:
         while True:
@@ -208,7 +212,6 @@ async def soak(work: Soak, n_clients: int, pid: int) -> list[float]:
     await work.honest("create", "/collections", {"name": "soak", "model": ["bm25", "shape"]})
     await asyncio.gather(*(work.client(0.1) for _ in range(n_clients)))
     watching.cancel()
-    return memory
 
 
 def main() -> None:
@@ -239,7 +242,7 @@ def main() -> None:
             while not _answers(options.port) and process.poll() is None and time.monotonic() < until:
                 time.sleep(0.5)
             work = Soak(options.port, key, titles(data, 2000), options.minutes * 60)
-            memory = run(lambda: soak(work, options.clients, process.pid))
+            run(lambda: soak(work, options.clients, process.pid))
             alive = process.poll() is None
             process.send_signal(signal.SIGTERM)
             stopped = process.wait(GRACE_S)
@@ -248,6 +251,7 @@ def main() -> None:
         said = Path(place, "log").read_text("utf-8", errors="replace").splitlines()
         errors = [line for line in said if '"level": "error"' in line or "Traceback" in line]
         secrets = [line for line in said if key in line or work.texts[0][:8] in line]
+    memory = work.memory
     tenth = max(1, len(memory) // 10)
     early, late = statistics.median(memory[tenth : 2 * tenth]), statistics.median(memory[-tenth:])
     good = alive and stopped == 0 and not work.wrong and not errors and not secrets and late <= early * (1 + TOLERANCE)
