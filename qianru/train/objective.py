@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -105,13 +106,13 @@ def _scored(config: LossConfig, batch: ScoredBatch) -> Callable[[Tensor, Tensor]
 
 
 def _ranked(config: LossConfig, batch: RankedBatch) -> Callable[[Tensor, Tensor], Tensor]:
-    def inner(queries: Tensor, documents: Tensor) -> Tensor:
-        target, own, known, alike = (torch.from_numpy(table).to(queries.device)
+    def inner(all_queries: Tensor, all_documents: Tensor) -> Tensor:
+        target, own, known, alike = (torch.from_numpy(table).to(all_queries.device)
                                      for table in (batch.target, batch.own, batch.known, batch.alike))
-        group = None if batch.group is None else torch.from_numpy(batch.group).to(queries.device)
-        teacher = None if batch.teacher is None else torch.from_numpy(batch.teacher).to(queries.device)
+        group = None if batch.group is None else torch.from_numpy(batch.group).to(all_queries.device)
+        teacher = None if batch.teacher is None else torch.from_numpy(batch.teacher).to(all_queries.device)
 
-        def loss(rows: slice) -> Tensor:
+        def loss(rows: slice, queries: Tensor, documents: Tensor) -> Tensor:
             aim, plain = target[rows], queries[rows] @ documents.T                          # (rows, c)
             if group is not None and teacher is not None and config.teacher != "kl":
                 taught = teacher[rows] / config.teacher_temperature
@@ -130,7 +131,7 @@ def _ranked(config: LossConfig, batch: RankedBatch) -> Callable[[Tensor, Tensor]
             taught = (teacher[rows] / config.teacher_temperature).softmax(1).float()
             return right + soft_cross_entropy(plain.gather(1, group[rows]) / config.temperature, taught)
 
-        return by_rows(loss, *known.shape)
+        return by_rows(loss, all_queries, all_documents)
 
     return inner
 
@@ -148,9 +149,8 @@ def _three_heads(config: LossConfig, batch: RankedBatch, queries: Vectors, docum
 def _each_its_own(config: LossConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """SimCSE (Gao et al. 2021, arXiv 2104.08821): a text's positive is itself under another dropout."""
 
-    def inner(queries: Tensor, documents: Tensor) -> Tensor:
-        itself = torch.arange(len(queries), device=queries.device)
-        return by_rows(lambda rows: info_nce(queries[rows] @ documents.T, itself[rows], config.temperature),
-                       len(queries), len(documents))
+    def loss(rows: slice, queries: Tensor, documents: Tensor) -> Tensor:
+        itself = torch.arange(len(queries), device=queries.device)[rows]
+        return info_nce(queries[rows] @ documents.T, itself, config.temperature)
 
-    return inner
+    return partial(by_rows, loss)
