@@ -45,10 +45,10 @@ class Kind:
     temperature: float = 0.05
 
 
-BAG = "RetroMAE with bag of words"       # DupMAE: from nothing, words are learnt before their order
+BAG = "RetroMAE with bag of words"       # DupMAE: what a vector is compared by is learnt from the first step
 TAUGHT, BARE = "judged pairs, mined negatives", "judged pairs"
 KINDS = {
-    BAG: Kind("texts.jsonl", 1200, 16, 5e-4, pretrain=True),
+    BAG: Kind("texts.jsonl", 500, 64, 1e-3, pretrain=True),
     "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4),
     "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4),
     TAUGHT: Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3),
@@ -117,8 +117,9 @@ class Chain:
             str(model), str(output), tuple(DataConfig(str(file)) for file in files),
             LossConfig(temperature=kind.temperature), OptimizerConfig(lr=kind.lr, eps=eps),
             PretrainConfig("dupmae", decoder_share=0.7) if kind.pretrain else None, batch_size=kind.batch_size,
-            n_negatives=kind.negatives, sampling_temperature=2.0, max_tokens=MAX_TOKENS, threads=self.threads,
-            dropout=0.0, precision="bfloat16", steps=max(round(kind.steps * self.scale), 10), save_every=50,
+            n_negatives=kind.negatives, sampling_temperature=2.0, like_length=kind.pretrain, max_tokens=MAX_TOKENS,
+            threads=self.threads, dropout=0.0, precision="bfloat16",
+            steps=max(round(kind.steps * self.scale), 10), save_every=50,
         )
 
     def mined(self, model: Path, kind: Kind) -> list[Path]:

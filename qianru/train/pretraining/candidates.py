@@ -31,13 +31,12 @@ class Candidates:
 
     @classmethod
     def drawn(
-        cls, texts: Sequence[IntArray], vocab_size: int, n_others: int | None, rng: np.random.Generator,
-        device: str = "cpu",
+        cls, texts: Sequence[IntArray], vocab_size: int, n_others: int, rng: np.random.Generator, device: str = "cpu"
     ) -> Self:
-        """The words of the texts with n_others more; with None, all."""
+        """The words of the texts with n_others more, or all if there are no more."""
         own = np.unique(np.concatenate(texts))
         others = np.setdiff1d(np.arange(vocab_size), own, assume_unique=True)
-        n_drawn = len(others) if n_others is None else min(n_others, len(others))
+        n_drawn = min(n_others, len(others))
         ids = np.concatenate([own, rng.choice(others, n_drawn, replace=False)])
         added = np.zeros(len(ids), np.float32)
         if n_drawn:
