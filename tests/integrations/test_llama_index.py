@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose
 pytest.importorskip("llama_index.core", reason="needs llama-index-core: CONTRIBUTING.md says how to run these")
 
 from llama_index.core import VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
@@ -46,6 +48,12 @@ def test_nodes_pass_through_it_as_through_any_other_step(embedding: QianruEmbedd
     nodes = embedding([TextNode(text=text) for text in TEXTS])
     assert_allclose(nodes[1].embedding, embedding.get_text_embedding(TEXTS[1]), atol=1e-6)
     assert embedding.similarity(nodes[0].embedding, nodes[0].embedding) == pytest.approx(1)
+
+
+def test_classes_are_llama_indexs_own() -> None:
+    """What the tests of LlamaIndex's integrations ask of each; it ships no suite for others."""
+    assert BaseEmbedding.__name__ in [base.__name__ for base in QianruEmbedding.__mro__]
+    assert BaseRetriever.__name__ in [base.__name__ for base in QianruRetriever.__mro__]
 
 
 def test_it_answers_to_all_that_llama_indexs_own_does(embedding: QianruEmbedding) -> None:
