@@ -126,7 +126,7 @@ def snippet(model: Model, query: str, asked: Embeddings, text: str) -> tuple[int
     spans = sentences(text)
     if len(spans) < 2:
         return spans[0] if spans else (0, 0)
-    shared = shared_words(analyzer_of(model), query, text)
+    shared = shared_words(analyzer_of(model), query)(text)
     if shared:
         told = [{text[a:b] for a, b in shared if start <= a and b <= end} for start, end in spans]
         return spans[int(np.argmax([sum(map(len, words)) for words in told]))]

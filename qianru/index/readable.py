@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -214,4 +214,8 @@ class Readable:
 
         Characters inside the query's words count only where no word is shared, function words where nothing else is.
         """
-        return shared_words(analyzer_of(self.model), query, text)
+        return self.matcher(query)(text)
+
+    def matcher(self, query: str) -> Callable[[str], list[tuple[int, int]]]:
+        """What gives each of many texts its `matches`: the query is read once."""
+        return shared_words(analyzer_of(self.model), query)

@@ -324,15 +324,18 @@ def _searched(
             check_hits(limits, len(queries), body.k, plan)
     flat = [query for queries in asked for query in queries]
     found = iter(library.search_many(flat, body.k, plan=plan, where=body.filter))
-    return [[[_hit(opened, query, hit, body.explain) for hit in next(found)] for query in queries] for queries in asked]
+    return [[_hits(opened, query, next(found), body.explain) for query in queries] for queries in asked]
 
 
-def _hit(opened: OpenCollection, query: str, hit: Hit, explain: bool) -> dict[str, Any]:
+def _hits(opened: OpenCollection, query: str, hits: list[Hit], explain: bool) -> list[dict[str, Any]]:
     library = opened.library
-    told = {"id": hit.id, "text": hit.text, "fields": dict(hit.fields), "score": hit.score, "scores": dict(hit.scores),
-            "ranks": dict(hit.ranks), "highlights": library.matches(query, hit.text)}
+    matches = library.matcher(query)
+    told: list[dict[str, Any]] = [
+        {"id": hit.id, "text": hit.text, "fields": dict(hit.fields), "score": hit.score, "scores": dict(hit.scores),
+         "ranks": dict(hit.ranks), "highlights": matches(hit.text)} for hit in hits]
     if explain:
-        told["explanation"] = library.explain(query, hit.id).to_dict()
+        for one, hit in zip(told, hits, strict=True):
+            one["explanation"] = library.explain(query, hit.id).to_dict()
     return told
 
 
