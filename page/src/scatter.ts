@@ -211,15 +211,16 @@ export class Scatter {
     context.stroke();
   }
 
-  /** The labels, the largest clusters' first, each where no other stands. */
+  /** The labels of clusters in view, the largest clusters' first, each where no other stands, none over the edge. */
   private write(context: CanvasRenderingContext2D): void {
     const taken: [number, number, number, number][] = [];
     for (const label of this.data.labels) {
       const sign = this.sign(label);
       const [wide, high] = [sign.width / this.ratio / 2, sign.height / this.ratio / 2];
-      const [x, y] = this.placed(label.x, label.y);
+      const [middle, level] = this.placed(label.x, label.y);
+      if (middle < 0 || middle > this.width || level < 0 || level > this.height) continue;
+      const [x, y] = [Math.max(wide, Math.min(middle, this.width - wide)), Math.max(high, Math.min(level, this.height - high))];
       const box: [number, number, number, number] = [x - wide, y - high, x + wide, y + high];
-      if (x < wide || x > this.width - wide || y < high || y > this.height - high) continue;
       if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
       taken.push(box);
       const [left, top] = [box[0], box[1]].map((side) => Math.round(side * this.ratio) / this.ratio) as [number, number];
