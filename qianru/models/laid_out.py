@@ -15,19 +15,27 @@ from qianru.runtime.options import Precision
 from qianru.runtime.pages import use_large_pages
 from qianru.types import FloatArray
 
+WORTH_RELEASING = 16 << 20   # bytes of weights: to ask the system what lies where takes longer than to lay out few
+
 
 def lay_out(
     backbone: Backbone, precision: Precision, release: Callable[[], None], probe: Callable[[], FloatArray]
 ) -> tuple[FloatArray, FloatArray] | None:
     """What probe gave before and after, if the precision is one to be watched: int8.
 
-    release: called after each layer: nobody reads its weights as they came any more
+    release: called now and then: nobody reads those layers' weights as they came any more
     probe: one forward pass;  each layer is laid out behind it, so that its weights come from the disk only once
     """
+    done_with = 0
+
     def lay_out_one(layer: Any, *states: Any) -> None:
+        nonlocal done_with
+        done_with += sum(parameter.nbytes for parameter in layer.parameters())
         with torch.inference_mode(False):
             pack(layer, precision)
-        release()
+        if done_with > WORTH_RELEASING:
+            release()
+            done_with = 0
 
     if precision != "int8":
         for layer in backbone.layers:

@@ -168,17 +168,24 @@ def test_saving_twice_changes_nothing(model: Any, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "model")).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def saved(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    model.save(folder)
+    return folder
+
+
 @pytest.mark.parametrize("poison", POISONS, ids=lambda value: f"{value!r:.12}")
-def test_settings_that_make_no_sense_are_refused_by_name_or_harmless(model: Any, poison: Any, tmp_path: Path) -> None:
-    model.save(tmp_path / "model")
-    card = json.loads((tmp_path / "model" / "qianru.json").read_text("utf-8"))
+def test_settings_that_make_no_sense_are_refused_by_name_or_harmless(model: Any, poison: Any, saved: Path) -> None:
+    card = json.loads((saved / "qianru.json").read_text("utf-8"))
     for settings_ in [card["settings"], *(value for value in card["settings"].values() if isinstance(value, dict))]:
         for name, right in list(settings_.items()):
             settings_[name] = poison
-            (tmp_path / "model" / "qianru.json").write_text(json.dumps(card), "utf-8")
+            (saved / "qianru.json").write_text(json.dumps(card), "utf-8")
             with suppress(QianruError):
-                type(model).load(tmp_path / "model")
+                type(model).load(saved)
             settings_[name] = right
+    (saved / "qianru.json").write_text(json.dumps(card), "utf-8")
 
 
 @given(texts=st.lists(st.text(st.characters(), max_size=30), max_size=6), role=st.sampled_from(ROLES))
