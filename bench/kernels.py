@@ -1,6 +1,7 @@
 """Exact search for the three kinds of vectors beside faiss, scipy and a NumPy loop, on real texts.
 
     python bench/kernels.py [n_documents …]     # one line of JSON a case; default 200000
+    python bench/kernels.py 50000 dense         # cases: dense, sparse, maxsim
 
 Documents are lines of the Chinese texts among the data, in pieces of 12 to 80 characters; queries are clips of them.
 Dense: 768 numbers, the sum of random directions of a text's characters and pairs of them, weighted by idf, of length 1:
@@ -29,13 +30,15 @@ import numpy as np  # noqa: E402
 from common import data_folder, read_text, report  # noqa: E402
 
 from qianru.models import load  # noqa: E402
-from qianru.scores import PRECISIONS, Postings, dense_top_k, maxsim_top_k  # noqa: E402
+from qianru.scores import PRECISIONS, Postings, Signs, dense_top_k, maxsim_top_k  # noqa: E402
+from qianru.scores.exact.signs import FACTOR  # noqa: E402
 from qianru.scores.ranking import Ranked  # noqa: E402
 from qianru.types import FloatArray, IntArray, Ragged, SparseRows  # noqa: E402
 
 K = 10
 SEED = 20261121
 N_QUERIES = 1_000
+ONE_BY_ONE = 20
 BLOCK = 16_384
 FOLDERS = ("articles/民法典", "articles", "classification", "pairs", "retrieval", "sts", "reranking", "train")
 ENDINGS = (".txt", ".txt.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -153,11 +156,19 @@ def dense_case(texts: list[str], asked: list[str], chance: np.random.Generator) 
     for precision in PRECISIONS:
         sides[precision] = lambda precision=precision: dense_top_k(
             queries, blocks(documents), K, precision=precision, n_threads=THREADS)
-    found = {name: recall(work(), right) for name, work in sides.items() if name in PRECISIONS}
-    compare("dense 768", len(documents), len(queries), sides, 5, recall=found)
+    signs = Signs(np.arange(len(documents)), documents)
+    for factor in (32, FACTOR):
+        sides[f"signs, {factor}"] = lambda factor=factor: signs.top_k(queries, K, factor=factor, n_threads=THREADS)
+    found = {name: recall(work(), right) for name, work in sides.items() if name != "faiss.knn"}
+    compare("dense 768", len(documents), len(queries), sides, 5, recall=found,
+            signs_mb=round(signs.size_bytes / 1e6, 1), vectors_mb=round(documents.nbytes / 1e6, 1))
+    one = {name: lambda search=search: [search(queries[i : i + 1]) for i in range(ONE_BY_ONE)] for name, search in {
+        "float32": lambda query: dense_top_k(query, blocks(documents), K, n_threads=THREADS),
+        f"signs, {FACTOR}": lambda query: signs.top_k(query, K, n_threads=THREADS)}.items()}
+    compare("dense 768, one at a time", len(documents), ONE_BY_ONE, one, 5)
 
 
-def sparse_case(texts: list[str], asked: list[str]) -> None:
+def sparse_case(texts: list[str], asked: list[str], _: np.random.Generator) -> None:
     from scipy.sparse import csr_matrix
 
     model = load("bm25")
@@ -210,6 +221,9 @@ def maxsim_case(texts: list[str], asked: list[str], chance: np.random.Generator)
             recall={name: recall(work(), right) for name, work in sides.items() if name in PRECISIONS})
 
 
+CASES = {"dense": dense_case, "sparse": sparse_case, "maxsim": maxsim_case}
+
+
 def main() -> None:
     if find_spec("torch"):
         import torch
@@ -217,13 +231,16 @@ def main() -> None:
         torch.set_num_threads(THREADS)
     if find_spec("numba"):      # as in a process that has searched before
         import numba  # noqa: F401
-    for n in [int(each) for each in sys.argv[1:]] or [200_000]:
+    sizes = [int(each) for each in sys.argv[1:] if each.isdigit()] or [200_000]
+    cases = [each for each in sys.argv[1:] if not each.isdigit()] or list(CASES)
+    if strange := [each for each in cases if each not in CASES]:
+        sys.exit(f"{strange[0]} is no case and no number of documents; the cases are {', '.join(CASES)}.")
+    for n in sizes:
         texts = lines(n)
         chance = np.random.default_rng(SEED)
         asked = clips(texts, N_QUERIES, chance)
-        dense_case(texts, asked, chance)
-        sparse_case(texts, asked)
-        maxsim_case(texts, asked, chance)
+        for case in cases:
+            CASES[case](texts, asked, chance)
 
 
 if __name__ == "__main__":
