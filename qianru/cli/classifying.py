@@ -53,7 +53,7 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the classifier goes.")],
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", show_default=False,
-                                 help="How to make vectors; else TF-IDF made for these texts.")
+                                 help="How to make vectors; else words and our own model.")
     ] = None,
     precision: Annotated[
         float | None, typer.Option(help="Abstain so that this share of the labels told is right.", show_default=False)

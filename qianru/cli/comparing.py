@@ -45,7 +45,7 @@ def similarity(
     ],
     metric: Annotated[str, typer.Option(help="cosine, dot, euclidean or jaccard.")] = "cosine",
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="counts|tfidf|char|FOLDER", help="How to make vectors.")
+        str, typer.Option("--model", "-m", metavar="counts|tfidf|char|NAME|FOLDER", help="How to make vectors.")
     ] = "counts",
     ngrams: Annotated[
         str | None, typer.Option(metavar="N|A-B", help="Lengths of runs to count: of words (1) or characters (3).")
@@ -200,7 +200,7 @@ def similar(
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     name: ItemName = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", help="How to make vectors.")
+        str, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|NAME|FOLDER", help="How to make vectors.")
     ] = "tfidf",
     user_words: UserWords = None,
     stop_words: StopWords = "",

@@ -52,7 +52,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     name: ItemName = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|FOLDER", show_default=False,
+        str | None, typer.Option("--model", "-m", metavar="tfidf|counts|bm25|NAME|FOLDER", show_default=False,
                                  help="How to make vectors of texts; tfidf when not given.")
     ] = None,
     evaluate: Annotated[

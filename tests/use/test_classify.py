@@ -20,8 +20,10 @@ from qianru.use.classify.calibration import Calibration, calibration_error, fit_
 from qianru.use.classify.fitting import folds_of
 from qianru.use.classify.head import learnt
 from qianru.use.classify.pictures import draw_confusion
+from qianru.use.material import word_model
 
 pytest.importorskip("sklearn")
+sparse = pytest.importorskip("scipy.sparse")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,26 @@ class Fixed:
     def encode(self, texts, **_: object) -> Embeddings:      # type: ignore[no-untyped-def]
         rows = np.array([self._vectors[text] for text in texts], np.float32).reshape(len(texts), -1)
         return Embeddings("fixed", np.ones(len(rows), np.int64), dense=rows)
+
+
+def test_words_that_no_example_has_are_labelled_by_their_meaning() -> None:
+    texts = ["足球比赛在今晚举行", "球队赢了篮球联赛", "教练换下受伤的球员", "运动员打破世界纪录", "网球公开赛落幕",
+             "银行降低贷款利率", "股票价格再次上涨", "公司公布季度利润", "基金经理看好债券", "央行发行国债"]
+    labels = ["体育"] * 5 + ["财经"] * 5
+    asked = ["乒乓健将退役", "排坛女将", "证券市场投资", "通货膨胀"]
+    by_words, _ = fit_classifier(texts, labels, word_model().fit(texts))
+    assert len(set(by_words.predict(asked).labels)) == 1
+    by_both, _ = fit_classifier(texts, labels)
+    assert by_both.predict(asked).labels == ["体育", "体育", "财经", "财经"]
+
+
+def test_what_numbers_count_in_learning_stands_in_the_head() -> None:
+    rng = np.random.default_rng(0)
+    vectors = sparse.csr_matrix(rng.normal(size=(40, 6)).astype(np.float32))
+    labels, scale = rng.integers(0, 3, 40), np.array([1, 1, 1, 0.5, 0.5, 2], np.float32)
+    scaled = vectors.multiply(scale[None]).tocsr()
+    told = learnt(vectors, labels, 3, scale).logits(vectors)
+    assert_allclose(told, learnt(scaled, labels, 3).logits(scaled), atol=1e-4)
 
 
 def test_labels_of_new_texts_are_right_more_often_than_the_commoner_one(

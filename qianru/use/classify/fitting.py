@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qianru.errors import BadInput, ShapeMismatch, require
-from qianru.models.base import Fittable, Model, as_texts
+from qianru.models.base import Model, as_texts
 from qianru.types import FloatArray, IntArray, Progress
 from qianru.use.calibrate import check_precision, threshold_for
 from qianru.use.classify.calibration import calibration_error, fit_calibration
 from qianru.use.classify.classifier import Classifier
-from qianru.use.classify.features import features
-from qianru.use.classify.head import learnt
+from qianru.use.classify.features import features, own_model, own_scale
+from qianru.use.classify.head import Head, learnt
 from qianru.use.duplicates import find_duplicates
-from qianru.use.material import word_model
 
 N_FOLDS = 5
 MISSING = ("nan", "NaN", "<NA>")      # what pandas makes of a label that is not there, as a text
@@ -74,7 +73,8 @@ def fit_classifier(
     """A classifier that has learnt from all texts, and what it is worth.
 
     labels: (n,) of the texts; each stands for at least two of them
-    model: any that makes dense or sparse vectors; by default TF-IDF over words and characters, fitted on these texts
+    model: any that makes dense or sparse vectors; by default words and meaning: TF-IDF over words and characters,
+        fitted on these texts, and the model that comes with the package, which counts half
     precision: abstain where needed so that of all labels told at least this share is right; None to tell every label
     name: what the model was loaded by, see Classifier;  progress: counts heads that are learnt
     Calibrated on what 5 folds say of texts that they did not learn from; near-duplicates share a fold.
@@ -95,8 +95,7 @@ def fit_classifier(
             progress(done, n_heads)
 
     logits = _held_out(texts, truth, folds, len(names), model, step)
-    ready = word_model().fit(texts) if model is None else model
-    head = learnt(features(ready, texts), truth, len(names))
+    ready, head = _learnt(texts, truth, len(names), model)
     step()
     calibration = fit_calibration(logits, truth)
     judgment, cut = _judged(logits, truth, folds, names, precision)
@@ -153,14 +152,22 @@ def _held_out(
     logits = np.empty((len(texts), k))
     for fold in range(int(folds.max()) + 1):
         test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        if every is None:        # a model that learns from texts learns from these alone, as it will be when used
-            own: Fittable = word_model().fit([texts[i] for i in train.tolist()])
-            known, asked = (features(own, [texts[i] for i in rows.tolist()]) for rows in (train, test))
+        if every is None:        # words are learnt from these texts alone, as they will be when it is used
+            own, head = _learnt([texts[i] for i in train.tolist()], truth[train], k, None)
+            logits[test] = head.logits(features(own, [texts[i] for i in test.tolist()]))
         else:
-            known, asked = every[train], every[test]
-        logits[test] = learnt(known, truth[train], k).logits(asked)
+            logits[test] = learnt(every[train], truth[train], k).logits(every[test])
         step()
     return logits
+
+
+def _learnt(texts: Sequence[str], truth: IntArray, k: int, model: Model | None) -> tuple[Model, Head]:
+    """The model, by default our own for these texts, and a head on what it makes of them."""
+    if model is not None:
+        return model, learnt(features(model, texts), truth, k)
+    own = own_model(texts)
+    vectors = features(own, texts)
+    return own, learnt(vectors, truth, k, own_scale(own, vectors.shape[1]))
 
 
 def _judged(

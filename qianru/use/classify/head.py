@@ -27,13 +27,16 @@ class Head(NamedTuple):
         return logits
 
 
-def learnt(vectors: Any, labels: IntArray, k: int) -> Head:
+def learnt(vectors: Any, labels: IntArray, k: int, scale: FloatArray | None = None) -> Head:
     """The head that tells the labels of the vectors best, under a penalty on large weights.
 
     vectors: (n, d) array or scipy matrix;  labels: (n,) from 0 to k - 1, each at least once
+    scale: (d,) of a scipy matrix, what each of the numbers counts; all alike unless given
     """
     linear = require("sklearn.linear_model", "evaluate", "Classification")
     n, d = vectors.shape
+    if scale is not None:
+        vectors = vectors.multiply(scale[None]).tocsr()
     span = None if isinstance(vectors, np.ndarray) or not n < min(d, MOST_SPANNING) else Span(vectors)
     model = linear.LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
@@ -43,4 +46,6 @@ def learnt(vectors: Any, labels: IntArray, k: int) -> Head:
     bias = model.intercept_
     if k == 2:                                   # scikit-learn keeps one row for two labels
         weights, bias = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
+    if scale is not None:
+        weights = weights * scale                # for vectors as they were
     return Head(np.ascontiguousarray(weights, np.float32), np.asarray(bias, np.float64))
