@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(rich_help_panel=SERVE, epilog=examples(
         "qianru serve m3e-base",
-        "qianru serve m3e-base bge-reranker-base notes/.qianru --precision int8",
+        "qianru serve m3e-base bge-reranker-base .qianru --precision int8",
         "qianru serve text-embedding-3-small=m3e-base --port 9000",
         "qianru serve bge-m3 --host 0.0.0.0 --keys keys.txt --collections shelf --allow-write",
         "qianru serve m3e-base --limit texts=512 --limit request_s=20",
