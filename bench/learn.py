@@ -34,7 +34,11 @@ COUNTED = 20                     # steps after which the time is written down
 
 @dataclass(frozen=True)
 class Kind:
-    """How a stage trains. data: files below data/;  negatives: how many are mined and drawn"""
+    """How a stage trains.
+
+    data: files below data/;  negatives: how many are mined and drawn
+    start_share: of the weights that it begins with, mixed into the result
+    """
 
     data: str
     steps: int
@@ -43,14 +47,15 @@ class Kind:
     pretrain: bool = False
     negatives: int = 0
     temperature: float = 0.05
+    start_share: float = 0.0
 
 
 BAG = "RetroMAE with bag of words"       # DupMAE: what a vector is compared by is learnt from the first step
 TAUGHT, BARE = "judged pairs, mined negatives", "judged pairs"
 KINDS = {
     BAG: Kind("texts.jsonl", 500, 64, 1e-3, pretrain=True),
-    "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4),
-    "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4),
+    "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4, start_share=0.5),
+    "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4, start_share=0.5),
     TAUGHT: Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3),
     BARE: Kind("strong/*.jsonl", 200, 64, 2e-4),
 }
@@ -118,7 +123,7 @@ class Chain:
             LossConfig(temperature=kind.temperature), OptimizerConfig(lr=kind.lr, eps=eps),
             PretrainConfig("dupmae", decoder_share=0.7) if kind.pretrain else None, batch_size=kind.batch_size,
             n_negatives=kind.negatives, sampling_temperature=2.0, like_length=kind.pretrain, max_tokens=MAX_TOKENS,
-            threads=self.threads, dropout=0.0, precision="bfloat16",
+            threads=self.threads, dropout=0.0, precision="bfloat16", start_share=kind.start_share,
             steps=max(round(kind.steps * self.scale), 10), save_every=50,
         )
 
