@@ -7,6 +7,7 @@ A short query reads every weight once. A tenth of its time goes into looking up 
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LARGE = 2 << 20      # bytes
 ALLOWED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MADV_COLLAPSE = 25   # of Linux since 6.1: at once; Python's mmap has no name for it yet
+M_ARENA_MAX = -8     # of malloc.h
 LONGEST_S = 0.5      # where memory is in pieces the system may take long to find room; the rest then stays where it is
 
 
@@ -34,10 +36,10 @@ def madvise() -> Callable[[int, int, int], int] | None:
 
 
 @cache
-def _trim() -> Callable[[int], int] | None:
-    """glibc's malloc_trim; None where there is no such thing."""
+def _libc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None where there is no such thing."""
     try:
-        function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):
         return None
     return function
@@ -48,9 +50,20 @@ def give_back() -> None:
 
     Arrays of another size in every batch leave holes that it keeps for later: 4 GB in place of 1.
     """
-    trim = _trim()
+    trim = _libc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def keep_few_heaps() -> None:
+    """Has the C library keep its memory together, where it can: for processes that run for long with many threads.
+
+    It gives nearly every thread a heap of its own, each with holes of its own: eight for each core, of which a server's
+    coming and going threads use all. One for each core is as fast, since Python's threads take turns.
+    """
+    limit = _libc("mallopt")
+    if limit is not None:
+        limit(M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
 def use_large_pages(weights: Sequence[Tensor]) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qianru.errors import BadInput, ServerFailed, require
 from qianru.models import load
+from qianru.runtime.pages import keep_few_heaps
 from qianru.serve.keys import Keys
 from qianru.serve.options import Options, check_address
 
@@ -41,6 +42,8 @@ def made(
     require("fastapi", "serve", "Serving")
     for variable in PRIMITIVES:
         os.environ.setdefault(variable, N_PRIMITIVES)
+    if "MALLOC_ARENA_MAX" not in os.environ:        # the C library's own name for it
+        keep_few_heaps()
     check_address(options, keys.wanted)
     check_free(options.host, options.port)
     from qianru.index.home import is_collection

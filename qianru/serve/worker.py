@@ -13,7 +13,7 @@ from qianru.serve.lanes import Lane, Read
 from qianru.serve.line import Job, Line, Piece
 from qianru.serve.options import Limits
 
-TIDY_S = 30.0       # freed memory goes back to the system so often; the C library would keep more and more of it
+TIDY_S = 5.0        # freed memory goes back to the system so often; the C library would keep more and more of it
 log = logging.getLogger("qianru.serve")
 
 

@@ -43,3 +43,14 @@ def test_where_the_administrator_says_never_nothing_is_moved(monkeypatch: pytest
     linear = Linear(torch.randn(2048, 2048), None)
     pack(linear, "float32")
     assert pages.use_large_pages(packed_weights(linear)) == 0
+
+
+def test_one_heap_for_each_core_at_least_two_and_without_glibc_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(pages, "_libc", lambda name: lambda *numbers: told.append(numbers))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    pages.keep_few_heaps()
+    assert told == [(pages.M_ARENA_MAX, 2)]
+    monkeypatch.setattr(pages, "_libc", lambda name: None)
+    pages.keep_few_heaps()
+    pages.give_back()
