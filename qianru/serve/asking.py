@@ -161,6 +161,7 @@ async def waited(request: Request, work: Awaitable[T]) -> T:
         watching.cancel()
         if not working.done():
             working.cancel()
+            await asyncio.wait({working})       # or a generator that it is inside could not be closed yet
     if working in done:
         return working.result()
     if watching in done:

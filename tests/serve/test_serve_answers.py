@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from live_server import live, until
+from live_server import live, make_server, until
 from servers import ChatServer, says, serving
 
 from qianru.index.collection import Collection
+from qianru.serve import asking
 from qianru.serve.keys import Keys
 from qianru.serve.options import Limits, Options
 from qianru.serve.run import made
@@ -127,3 +130,29 @@ def test_a_map_is_drawn_behind_and_then_given(plain: Any) -> None:
     points = np.frombuffer(base64.b64decode(found["points"]), "<f4").reshape(-1, 2)
     assert len(points) == len(found["ids"]) == 3
     assert client.get("/collections/rules/map?limit=0").status_code == 422
+
+
+def test_a_stream_can_be_closed_at_once_when_its_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server({})
+    monkeypatch.setattr(asking, "server_of", lambda request: server)
+    closed = []
+
+    async def events() -> AsyncIterator[int]:
+        try:
+            await asyncio.sleep(30)
+            yield 1
+        finally:
+            closed.append(True)
+
+    async def asked() -> None:
+        async def receive() -> dict[str, str]:
+            await asyncio.sleep(0.01)           # the first event is waited for by now
+            return {"type": "http.disconnect"}
+
+        made = events()
+        with pytest.raises(asking.ClientGone):
+            await asking.waited(SimpleNamespace(receive=receive), anext(made))  # type: ignore[arg-type]
+        await made.aclose()                     # type: ignore[attr-defined]
+
+    asyncio.run(asked())
+    assert closed == [True]
