@@ -56,8 +56,8 @@ KINDS = {
     BAG: Kind("texts.jsonl", 500, 64, 1e-3, pretrain=True),
     "weak pairs": Kind("weak/*.jsonl", 400, 64, 5e-4, start_share=0.5),
     "weak pairs, mixed": Kind("weak-mixed.jsonl", 400, 64, 5e-4, start_share=0.5),
-    TAUGHT: Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3),
-    BARE: Kind("strong/*.jsonl", 200, 64, 2e-4),
+    TAUGHT: Kind("strong/*.jsonl", 200, 64, 2e-4, negatives=3, start_share=0.3),
+    BARE: Kind("strong/*.jsonl", 200, 64, 2e-4, start_share=0.3),
 }
 ROWS = {
     "full": (BAG, "weak pairs", TAUGHT),
