@@ -24,6 +24,7 @@ OPEN = frozenset({"/", "/ui", "/health", "/ready"})        # tell nothing; with 
 PAGE = "/ui/"
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _ID = re.compile(rb"[\w-]{1,64}")
+LINGER_S = 0.5      # where the line is full: clients that ask again at once would leave the models no processor
 log = logging.getLogger("qianru.serve")
 
 
@@ -48,7 +49,7 @@ class Guard:
         visit = _Visit(self.server, note, receive, send)
         self.server.n_requests += 1
         try:
-            self._check(scope, headers, note)
+            await self._check(scope, headers, note)
             await self.app(scope, visit.receive, visit.send)
         except QianruError as error:
             await visit.refuse(error, scope)
@@ -65,7 +66,7 @@ class Guard:
             self.server.held_bytes -= visit.n_bytes
             self._tell(scope, note, visit.status or GONE, time.perf_counter() - begun)
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes], note: Note) -> None:
+    async def _check(self, scope: Scope, headers: dict[bytes, bytes], note: Note) -> None:
         """Raises RequestRefused for a request that no route should see."""
         server, path = self.server, scope["path"]
         is_open = scope["method"] in ("GET", "HEAD") and (path in OPEN or path.startswith(PAGE))
@@ -85,6 +86,7 @@ class Guard:
                 server.models.local.line.refuse_if_full()
             except RequestRefused:
                 server.metrics.refused.labels("queue").inc()
+                await asyncio.sleep(LINGER_S)
                 raise
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > server.limits.body_bytes:
