@@ -134,7 +134,7 @@ def _best(values: NDArray[np.float64], n_single: int, n_folds: int) -> int:
         away = folds == fold
         held[away] = fused[fused[:, ~away].mean(1).argmax()][away]
     gains = held - values[single]
-    shown = gains.mean() > 2 * gains.std() / np.sqrt(len(gains))
+    shown = gains.mean() > gains.std() / np.sqrt(len(gains))
     return n_single + int(fused.mean(1).argmax()) if shown else single
 
 
